@@ -1,0 +1,244 @@
+"""What an application may call itself, for protocols that are not patched; safe to call while the agent is off."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from copy import copy
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import active, bootstrap, config, errors, guard, incoming, logs, pipeline, propagation, spans
+from .context import HighlightRequest, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
+
+    from opentelemetry.trace import Span
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+bootstrap.prepare()
+
+
+def parse_headers(headers: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None) -> HighlightRequest:
+    """The two ids in a request's or message's headers, whatever their form.
+
+    `headers` is a mapping or a list of pairs, of str or bytes, in any case. What Highlight's `H.parseHeaders` does;
+    baggage and cookies are read as well. Both ids are None where there are none. Never raises.
+    """
+    return propagation.extract(_lower(headers).get) or HighlightRequest(None, None)
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    """The headers by their names in lower case; of several by one name the first."""
+    found: dict[str, str] = {}
+    try:
+        for name, value in headers.items() if hasattr(headers, "items") else headers or ():
+            found.setdefault(_text(name).lower(), _text(value))
+    except Exception as error:  # noqa: BLE001 - no headers at all
+        guard.debug(f"these are no headers: {guard.summary(error)}")
+    return found
+
+
+def _text(value: object) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def consume_error(
+    error: BaseException | str,
+    session_secure_id: str | None = None,
+    request_id: str | None = None,
+    **attributes: object,
+) -> None:
+    """Report an error against a browser session, as Highlight's `H.consumeError` does.
+
+    The ids are those that `parse_headers` gave; without them it is reported against the present unit of work, if any.
+    One exception object is reported once. Never raises.
+    """
+    if not isinstance(error, BaseException):
+        error = Exception(str(error))
+    unit = active.current()
+    ids = propagation.from_ids(session_secure_id, request_id)
+    _report(unit if ids is None else _unit_of(ids), error, attributes)
+
+
+def record_exception(error: BaseException | None = None, **attributes: object) -> None:
+    """Report an exception that the application has handled, by default the one that is being handled.
+
+    It goes to the present unit of work, without failing it. One exception object is reported once. Never raises.
+    """
+    if error is None:
+        error = sys.exc_info()[1]
+    if error is not None:
+        _report(active.current(), error, attributes)
+
+
+def _report(unit: Unit | None, error: BaseException, attributes: Mapping[str, object]) -> None:
+    if not config.get().enabled:
+        return
+    extra: dict[str, Any] = {}
+    logs.add_extra(extra, attributes)
+    try:
+        errors.record_in(unit, error, extra)
+    except Exception as failure:  # noqa: BLE001 - the guard
+        guard.failed("record_exception", failure)
+
+
+def _unit_of(ids: HighlightRequest) -> Unit:
+    """A unit of work that somebody else did: it has ids and a trace of its own, and a span that is never sent."""
+    work = incoming.start("consume_error", spans.INTERNAL, ids, None, {})
+    work.unit.span.silent = True
+    return work.unit
+
+
+def flush(timeout_seconds: float = pipeline.EXIT_SECONDS) -> bool:
+    """Send what has been recorded until now; False if that was not done within the time. Never raises."""
+    return pipeline.flush(timeout_seconds)
+
+
+def set_debug_mode(logger: Any = None) -> None:
+    """Tell what the agent does, one line each: to a logger at its DEBUG level, or without one to stderr.
+
+    The lines are not exported.
+    """
+    if logger is None:
+        guard.set_debug(None)
+        return
+
+    def sink(line: str) -> None:
+        with logs.unsent():
+            logger.debug("highlight: " + line)  # noqa: G003 - loguru and structlog format in other ways
+
+    guard.set_debug(sink)
+
+
+class trace:  # noqa: N801 - reads as a function: `@trace("name")`, `with trace("name"):`
+    """A unit of work of the application's own, or inside one a span of it; a decorator and a context manager.
+
+    `name` is the span's (a decorated function's is the default). `session_secure_id` and `request_id`, or the
+    `headers` of what came in, say whose work it is. What is left in `attributes` goes on the span. An exception that
+    leaves the outermost `trace` is reported; inside a unit it fails the span, and is the unit's to handle.
+
+        with trace("import", headers=message.headers) as span:
+            span.set_attribute("rows", 12)
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        session_secure_id: str | None = None,
+        request_id: str | None = None,
+        headers: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None = None,
+        **attributes: object,
+    ) -> None:
+        self._name = name
+        self._ids = propagation.from_ids(session_secure_id, request_id)
+        self._headers = headers
+        self._attributes = attributes
+        self._open: _OpenTrace | None = None
+
+    def __call__(self, function: Function) -> Function:
+        """Decorate a function, or a coroutine function: each call is traced."""
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            msg = "trace cannot decorate a generator: use `with trace(...)` inside it"
+            raise TypeError(msg)
+        name = self._name or function.__qualname__
+        wrapper: Any
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with self._again(name):
+                    return await function(*args, **kwargs)
+
+        else:
+
+            @functools.wraps(function)
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with self._again(name):
+                    return function(*args, **kwargs)
+
+        return wrapper  # type: ignore[no-any-return]
+
+    def _again(self, name: str) -> trace:
+        again = copy(self)
+        again._name = name  # noqa: SLF001 - of the same class
+        return again
+
+    def __enter__(self) -> Span:
+        self._open = _OpenTrace(self._name or "trace", self._ids, self._headers, self._attributes)
+        return self._open.span
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        opened, self._open = self._open, None
+        if opened is not None:
+            opened.close(error)
+
+    async def __aenter__(self) -> Span:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, tb)
+
+
+class _OpenTrace:
+    """One `trace` while it is open. A failure of the agent leaves the application's block to run without a span."""
+
+    def __init__(
+        self,
+        name: str,
+        ids: HighlightRequest | None,
+        headers: Any,
+        attributes: Mapping[str, object],
+    ) -> None:
+        self.span: Span = spans.INVALID_SPAN
+        self._close: Callable[[BaseException | None], None] | None = None
+        if config.get().enabled:
+            try:
+                self._begin(name, ids, headers, attributes)
+            except Exception as error:  # noqa: BLE001 - the guard
+                guard.failed("trace", error)
+
+    def _begin(
+        self,
+        name: str,
+        ids: HighlightRequest | None,
+        headers: Any,
+        attributes: Mapping[str, object],
+    ) -> None:
+        values: dict[str, Any] = {}
+        logs.add_extra(values, attributes)
+        if active.current() is not None and ids is None and headers is None:
+            piece = spans.piece(name, spans.INTERNAL, values)
+            self.span = piece.__enter__() or spans.INVALID_SPAN
+            self._close = lambda error: piece.__exit__(type(error) if error is not None else None, error, None)
+            return
+        work = _begin_work(name, ids, headers, values)
+        token = work.attach()
+        self.span = work.unit.span
+
+        def close(error: BaseException | None) -> None:
+            if error is not None:
+                work.fail(error)
+            work.detach(token)
+            work.unit.span.end()
+
+        self._close = close
+
+    def close(self, error: BaseException | None) -> None:
+        if self._close is not None:
+            try:
+                self._close(error)
+            except Exception as failure:  # noqa: BLE001 - the guard
+                guard.failed("trace", failure)
+
+
+def _begin_work(name: str, ids: HighlightRequest | None, headers: Any, values: dict[str, Any]) -> incoming.Work:
+    if headers is None:
+        return incoming.start(name, spans.INTERNAL, ids, None, values)
+    return incoming.begin(name, spans.INTERNAL, _lower(headers).get, values)

@@ -1,0 +1,227 @@
+"""highlight-run: put the folder of our sitecustomize on PYTHONPATH, then become the program."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping, Sequence
+    from typing import TextIO
+
+# Option, its value's name in the help ("" for a switch), the environment variable that it sets, what it means.
+OPTIONS = (
+    ("--project-id", "ID", "HIGHLIGHT_PROJECT_ID", "the Highlight project that receives the data"),
+    ("--service-name", "NAME", "HIGHLIGHT_SERVICE_NAME", "the service's name"),
+    ("--service-version", "VERSION", "HIGHLIGHT_SERVICE_VERSION", "its version; a git commit links the source"),
+    ("--environment", "NAME", "HIGHLIGHT_ENVIRONMENT", "production, staging, ..."),
+    ("--endpoint", "URL", "HIGHLIGHT_OTLP_ENDPOINT", "the OTLP receiver, for a self-hosted Highlight"),
+    ("--debug", "", "HIGHLIGHT_DEBUG", "tell on stderr what the agent does"),
+)
+USAGE = "usage: highlight-run [OPTIONS] [--] COMMAND [ARGS...]"
+
+CANNOT_RUN = 126  # as a shell has it: found, but not to be executed
+NOT_FOUND = 127
+SHELL = "/bin/sh"
+
+
+class NoCommandError(Exception):
+    """The command line asks for a text instead of a command, or is wrong; holds the exit status and the text."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the launcher; returns an exit status only where the program has not taken this process over."""
+    try:
+        settings, command = parse(sys.argv[1:] if arguments is None else arguments)
+    except NoCommandError as no_command:
+        _write(sys.stderr if no_command.status else sys.stdout, no_command.text)
+        return no_command.status
+    if not command[0]:  # a variable of a script that is not set; exec would raise something else
+        return _fail(": command not found", NOT_FOUND)
+    os.environ.update(settings)
+    add_to_path(os.environ, template_folder())
+    return (run_child if os.name == "nt" else become)(command)
+
+
+def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Split a command line into the variables that its options set, and the command."""
+    options = {option: (value_name, variable) for option, value_name, variable, _ in OPTIONS}
+    settings: dict[str, str] = {}
+    rest = list(arguments)
+    while rest and rest[0].startswith("-"):
+        argument = rest.pop(0)
+        if argument == "--":
+            break
+        if argument in ("-h", "--help"):
+            raise NoCommandError(0, help_text())
+        if argument == "--version":
+            from . import __version__
+
+            raise NoCommandError(0, f"highlight-run {__version__}\n")
+        option, equals, value = argument.partition("=")
+        if option not in options:
+            raise _wrong(_unknown(argument))
+        value_name, variable = options[option]
+        if not value_name:
+            if equals:
+                raise _wrong(f"{option} takes no value")
+            value = "true"
+        elif not equals:
+            if not rest or rest[0].startswith("--"):
+                raise _wrong(f"{option} needs a value: {option} {value_name}")
+            value = rest.pop(0)
+        settings[variable] = value
+    if not rest:
+        raise NoCommandError(2, f"{USAGE}\nTry 'highlight-run --help'.\n")
+    return settings, rest
+
+
+def _wrong(problem: str) -> NoCommandError:
+    return NoCommandError(2, f"highlight-run: {problem}\n")
+
+
+def _unknown(argument: str) -> str:
+    if argument[1:2] != "-":  # -m, -c, -X, -u: meant for Python
+        return f"unknown option {argument}; options of Python go behind it: highlight-run python {argument} ..."
+    return f"unknown option {argument}; see highlight-run --help"
+
+
+def help_text() -> str:
+    """What `--help` prints: each option beside its environment variable."""
+    lines = [
+        USAGE,
+        "",
+        "Run a Python program with its errors, logs and traces linked to Highlight sessions.",
+        "The program, and every Python process that it starts, needs no code change.",
+        "",
+        "options (or the environment variable, which the option overrides):",
+    ]
+    for option, value_name, variable, meaning in OPTIONS:
+        lines.append(f"  {option + ' ' + value_name:<26} {variable:<26} {meaning}")
+    lines += [
+        f"  {'--version':<53} print the version",
+        f"  {'-h, --help':<53} print this text",
+        f"  {'--':<53} end of the options: what follows is the command",
+        "",
+        "examples:",
+        "  highlight-run --project-id 1jdkoe52 --service-name api python app.py",
+        "  highlight-run gunicorn --workers 2 app:app",
+        "  HIGHLIGHT_PROJECT_ID=1jdkoe52 highlight-run uvicorn app:app --reload",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def template_folder() -> str:
+    """The folder of our sitecustomize: beside the package, in a checkout as in an installation."""
+    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "sitecustomize_template")
+
+
+def add_to_path(environ: MutableMapping[str, str], folder: str) -> None:
+    """Put the folder first on PYTHONPATH, once, and leave the user's entries as they are.
+
+    Where that cannot be done one line says so: the program is what matters, and it runs all the same.
+    """
+    if not os.path.isfile(os.path.join(folder, "sitecustomize.py")):
+        _say(f"the agent's folder {folder} is missing, so the program runs without it; reinstall it: {_install()}")
+        return
+    if os.pathsep in folder:
+        _say(f"the agent's folder {folder} has a {os.pathsep!r} in its name, so the program runs without it; move it")
+        return
+    path = environ.get("PYTHONPATH", "")
+    entries = path.split(os.pathsep) if path else []
+    # An empty entry means the current directory. It is the user's, and "." says the same where it can be seen.
+    entries = [entry or os.curdir for entry in entries if entry != folder]
+    environ["PYTHONPATH"] = os.pathsep.join([folder, *entries])
+
+
+def _install() -> str:
+    return f"{sys.executable} -m pip install --force-reinstall highlight-autoinstrument"
+
+
+def become(command: list[str]) -> int:
+    """Replace this process by the command: same pid, streams, signals and exit code."""
+    _restore_signals()
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - as asked
+    except OSError as error:
+        return _cannot_start(command, error)
+
+
+def run_child(command: list[str]) -> int:
+    """Run the command as a child and give its exit status back: on Windows exec would detach from the console."""
+    import shutil
+    import signal
+    import subprocess
+
+    # The console sends Ctrl-C to the child as well, and how to end is the child's decision: we wait for it.
+    # A handler, unlike SIG_IGN, is not handed down.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        process = subprocess.Popen([shutil.which(command[0]) or command[0], *command[1:]])  # noqa: S603 - as asked
+    except OSError as error:
+        return _cannot_start(command, error)
+    return signed(process.wait())
+
+
+def signed(status: int) -> int:
+    """A status of Windows as sys.exit() takes it, with a sign: 0xC000013A is the one after Ctrl-C."""
+    return status - 2**32 if status >= 2**31 else status
+
+
+def _restore_signals() -> None:
+    """Give the program the default of what Python ignores: a shell pipeline under us must end by SIGPIPE."""
+    import signal
+
+    for name in ("SIGPIPE", "SIGXFSZ"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
+def _cannot_start(command: list[str], error: OSError) -> int:
+    """Say in one line why the command did not start; a script without `#!` is left to the shell, as execvp(3) does."""
+    import errno
+    import shutil
+
+    name = command[0]
+    python = f"; try: highlight-run python {name}" if name.endswith(".py") and os.path.isfile(name) else ""
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        if os.path.dirname(name) and os.path.isfile(name):
+            return _fail(f"{name}: the interpreter that its first line names is missing{python}", NOT_FOUND)
+        return _fail(f"{name}: command not found{python}", NOT_FOUND)
+    if os.path.dirname(name) and os.path.isdir(name):
+        return _fail(f"{name}: is a directory", CANNOT_RUN)
+    if isinstance(error, PermissionError):
+        if shutil.which(name, os.F_OK) is None:  # a folder on PATH is what could not be read
+            return _fail(f"{name}: command not found{python}", NOT_FOUND)
+        return _fail(f"{name}: not executable{python}", CANNOT_RUN)
+    if error.errno == errno.ENOEXEC and os.path.exists(SHELL) and not python:
+        os.execv(SHELL, [SHELL, shutil.which(name) or name, *command[1:]])  # noqa: S606 - as asked
+    return _fail(f"{name}: {error.strerror or error}{python}", CANNOT_RUN)
+
+
+def _fail(problem: str, status: int) -> int:
+    _say(problem)
+    return status
+
+
+def _say(line: str) -> None:
+    _write(sys.stderr, f"highlight-run: {line}\n")
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    try:
+        if stream is not None:
+            stream.write(text)
+    except (OSError, ValueError):  # closed
+        pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""HighlightRequest, and the unit of work that keeps it in the OpenTelemetry context."""
+
+from __future__ import annotations
+
+import contextvars
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from opentelemetry import context as otel
+from opentelemetry import trace
+
+from . import active
+from .patching import hide_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.context import Context
+
+    from .recording import Span
+
+_KEY = otel.create_key("highlight-unit")
+_SUPPRESSED = "suppress_instrumentation"  # how OpenTelemetry's own exporters ask to be left alone
+
+
+class HighlightRequest(NamedTuple):
+    """The two ids of the `x-highlight-request` header; None where one is unknown."""
+
+    session_id: str | None
+    request_id: str | None
+
+
+class Unit:
+    """A unit of work: a request, a message, a task, a `trace()`. Spans and headers go out only inside one.
+
+    `span` is the unit's own span, the outermost in this process. `trace_id` is what Highlight joins a browser's
+    request and a backend's error by; it is the same on every record of the unit, or on none.
+    """
+
+    __slots__ = ("attributes", "ids", "span", "trace_id")
+
+    span: Span
+
+    def __init__(self, ids: HighlightRequest | None, trace_id: str | None) -> None:
+        self.ids = ids
+        self.trace_id = trace_id
+        # What every record of the unit is stamped with. One dict for all of them, never changed after.
+        self.attributes: dict[str, str] = {}
+        if ids is not None and ids.session_id is not None:
+            self.attributes["highlight.session_id"] = ids.session_id
+        if ids is not None and ids.request_id is not None:
+            self.attributes["highlight.request_id"] = ids.request_id
+        if trace_id is not None:
+            self.attributes["highlight.trace_id"] = trace_id
+
+
+def current() -> Unit | None:
+    """The unit of work that this code runs in."""
+    return otel.get_current().get(_KEY)  # type: ignore[return-value]
+
+
+active.current_unit = current
+
+
+def unit_of(context: Context) -> Unit | None:
+    """The unit of work in an OpenTelemetry context."""
+    return context.get(_KEY)  # type: ignore[return-value]
+
+
+def holding(unit: Unit, context: Context | None = None) -> Context:
+    """A copy of an OpenTelemetry context (the current one), with a unit of work and its span in it."""
+    return trace.set_span_in_context(unit.span, otel.set_value(_KEY, unit, context))
+
+
+def with_span(span: trace.Span) -> Context:
+    """A copy of the current context, with another span as the current one."""
+    return trace.set_span_in_context(span)
+
+
+def suppressed() -> bool:
+    """Whether OpenTelemetry's switch for "do not instrument this" is on."""
+    return bool(otel.get_current().get(_SUPPRESSED))
+
+
+def snapshot() -> Context:
+    """The current context, to be attached elsewhere."""
+    return otel.get_current()
+
+
+def empty() -> Context:
+    """A context without a unit of work."""
+    return otel.Context()
+
+
+def attach(context: Context) -> object:
+    """Make a context the current one, until `detach` is given the token that this returns."""
+    return otel.attach(context)
+
+
+def detach(token: Any) -> None:
+    """Go back to the context before `attach`, unless this is not where it was attached.
+
+    OpenTelemetry's own `detach` logs an error into the application's log when a generator or a coroutine is closed
+    in another context than it ran in. Then there is nothing to go back from.
+    """
+    variable = getattr(token, "var", None)
+    if variable is None:
+        otel.detach(token)
+        return
+    try:
+        variable.reset(token)
+    except (ValueError, RuntimeError):
+        pass
+
+
+class Carried:
+    """A callable together with the context that it was handed over in; what its thread had before is put back after."""
+
+    __slots__ = ("__wrapped__", "context")
+
+    def __init__(self, function: Callable[..., Any], context: Context) -> None:
+        self.__wrapped__ = function
+        self.context = context
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function there."""
+        token = otel.attach(self.context)
+        try:
+            return self.__wrapped__(*args, **kwargs)
+        except BaseException as error:
+            hide_frame(error, __file__)
+            raise
+        finally:
+            detach(token)
+
+
+def give(greenlet: Any) -> None:
+    """Have a greenlet that has not begun run in the present unit of work, unless it has got a context of its own.
+
+    Nothing else of the current context goes along: to the application's variables a new greenlet is a new thread.
+    """
+    if greenlet.gr_context is None:
+        inside = contextvars.Context()
+        inside.run(otel.attach, otel.get_current())
+        greenlet.gr_context = inside
+
+
+def current_span() -> trace.Span:
+    """OpenTelemetry's current span, ours or another's."""
+    return trace.get_current_span()
+
+
+def span_ids(span: trace.Span) -> tuple[int, int, int] | None:
+    """Trace id, span id and flags of a span, ours or another's; None for OpenTelemetry's invalid one."""
+    context = span.get_span_context()
+    return (context.trace_id, context.span_id, context.trace_flags) if context.is_valid else None

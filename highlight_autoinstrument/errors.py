@@ -1,0 +1,162 @@
+"""Recording an exception: once, whoever sees it, with the unit of work that it belongs to."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import active, tracebacks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .context import Unit
+    from .recording import Span
+
+_MARK = "_highlight_recorded"
+
+# How frameworks and servers say that the client went away.
+_DISCONNECTS = (
+    "starlette.requests.ClientDisconnect",
+    "starlette.websockets.WebSocketDisconnect",
+    "uvicorn.protocols.utils.ClientDisconnected",
+)
+
+# How a program ends or a task is stopped; none is an error. CancelledError is looked up: asyncio may not be loaded.
+_NO_ERRORS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
+def is_error(error: BaseException) -> bool:
+    """Whether an exception is an error at all, and not the way a program or a task is stopped."""
+    if isinstance(error, _NO_ERRORS):
+        return False
+    asyncio = sys.modules.get("asyncio.exceptions")
+    if asyncio is not None and isinstance(error, asyncio.CancelledError):
+        return False
+    if not isinstance(error, Exception) and type(error).__name__ in ("GreenletExit", "Cancelled"):
+        return False  # gevent's and trio's way to stop one
+    if type_name(error) in _DISCONNECTS:
+        return False
+    leaves = _leaves(error)
+    return any(is_error(leaf) for leaf in leaves) if leaves else True
+
+
+def _leaves(error: BaseException) -> tuple[BaseException, ...]:
+    """The exceptions of a group."""
+    leaves = getattr(error, "exceptions", None)
+    if isinstance(leaves, tuple) and all(isinstance(leaf, BaseException) for leaf in leaves):
+        return leaves
+    return ()
+
+
+def claim(error: BaseException, unit: Unit | None) -> bool:
+    """Mark an exception as recorded; False if it has been already, so that it is reported once.
+
+    An exception object that a program raises again in another request (a module's constant, a cached failure) is that
+    request's error as well: the mark holds for a trace.
+    """
+    mark = mark_of(error)
+    if mark is not None and (unit is None or _is_same_work(mark, unit)):
+        return False
+    leaves = _leaves(error)
+    new = True
+    if leaves:
+        # A task group wraps what may have been reported where it was raised.
+        claimed = [claim(leaf, unit) for leaf in leaves if is_error(leaf)]  # every one of them is marked
+        new = any(claimed)
+    # Plain values: an exception may be pickled, and read where this package is not.
+    values = (*unit.span.parent, unit.attributes) if unit is not None else (0, 0, 0, {})
+    try:
+        object.__setattr__(error, _MARK, values)  # past a __setattr__ of its own
+    except (AttributeError, TypeError):
+        pass
+    return new
+
+
+def _is_same_work(mark: Mark, unit: Unit) -> bool:
+    if mark.trace_id in (0, unit.span.trace_id):
+        return True
+    return bool(mark.attributes) and mark.attributes == unit.attributes
+
+
+class Mark(NamedTuple):
+    """Where an exception was recorded: the ids of the unit's span, and what its records are stamped with."""
+
+    trace_id: int
+    span_id: int
+    flags: int
+    attributes: dict[str, str]
+
+
+def mark_of(error: BaseException) -> Mark | None:
+    """Where an exception has been recorded; None if nowhere."""
+    try:
+        return Mark(*object.__getattribute__(error, _MARK))
+    except (AttributeError, TypeError):
+        return None
+
+
+def record(error: BaseException, attributes: Mapping[str, Any] | None = None) -> None:
+    """Report an exception that fails the present unit of work, unless it has been reported.
+
+    It becomes an event of the unit's span while that lasts; else, and outside a unit, a log record of its own.
+    """
+    record_in(active.current(), error, attributes)
+
+
+def record_in(unit: Unit | None, error: BaseException, attributes: Mapping[str, Any] | None = None) -> None:
+    """Report an exception that fails a unit of work."""
+    if is_error(error) and claim(error, unit):
+        if unit is not None and unit.span.is_recording():
+            _add_event(unit.span, error, attributes)
+        else:
+            _log(unit, error, attributes)
+
+
+def record_aside(unit: Unit | None, error: BaseException, attributes: Mapping[str, Any] | None = None) -> None:
+    """Report an exception that happened beside a unit of work and does not fail it, as in a thread that it started."""
+    if is_error(error) and claim(error, unit):
+        _log(unit, error, attributes)
+
+
+def record_on(
+    span: Span, error: BaseException, attributes: Mapping[str, Any] | None = None, time_ns: int | None = None
+) -> None:
+    """Report an exception as an event of one span."""
+    if is_error(error) and claim(error, span.unit):
+        if span.is_recording():
+            _add_event(span, error, attributes, time_ns)
+        else:
+            _log(span.unit, error, attributes)
+
+
+def _add_event(
+    span: Span, error: BaseException, attributes: Mapping[str, Any] | None = None, time_ns: int | None = None
+) -> None:
+    # Highlight stores each event alone, so that it has to hold the ids itself.
+    span.add_event("exception", {**described(error), **span.unit.attributes, **(attributes or {})}, time_ns)
+
+
+def _log(unit: Unit | None, error: BaseException, attributes: Mapping[str, Any] | None) -> None:
+    from . import logs
+
+    text = described(error)
+    last_line = f"{text['exception.type']}: {text['exception.message']}"
+    logs.emit_error(unit, last_line, {**text, **(attributes or {})})
+
+
+def described(error: BaseException) -> dict[str, str]:
+    """An exception as OpenTelemetry's attributes, in the form that wire formats and viewers need."""
+    text = tracebacks.describe(error)
+    return {
+        "exception.type": text.type,
+        "exception.message": text.message,
+        "exception.stacktrace": text.stacktrace,
+        "exception.structured_stacktrace": text.structured,
+    }
+
+
+def type_name(error: BaseException) -> str:
+    """The qualified name of an exception's type, for `error.type`."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,87 @@
+"""The one guard: a failure of the agent is said once, in one line, and goes no further; in tests it raises."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Global state: whether failures raise (tests), whether debugging tells all, where lines go, and what was said already.
+raises = False
+debugging = False
+_sink: Callable[[str], object] | None = None
+_said: set[str] = set()
+
+
+def say(line: str) -> None:
+    """Write one line for the operator: to stderr, or to the logger that was given to `set_debug_mode`.
+
+    Never raises: stderr may be closed, missing (`pythonw`) or a full pipe. It is written past its buffer, where a line
+    that cannot be written would stay, and turn the program's exit status into 120.
+    """
+    try:
+        if _sink is not None:
+            _sink(line)
+        elif sys.stderr is not None:
+            os.write(sys.stderr.fileno(), f"highlight: {line}\n".encode("utf-8", "backslashreplace"))
+    except Exception:  # noqa: BLE001, S110 - there is no place left to say it
+        pass
+
+
+def say_once(line: str) -> None:
+    """Write a line that would otherwise repeat, the first time only."""
+    if line not in _said and len(_said) < 1000:
+        _said.add(line)
+        say(line)
+
+
+def debug(line: str) -> None:
+    """Write one line if `HIGHLIGHT_DEBUG` asks for it; check `debugging` first where building the line costs."""
+    if debugging:
+        say(line)
+
+
+def set_debug(sink: Callable[[str], object] | None, *, on: bool = True) -> None:
+    """Switch the debug lines on or off, and say where all lines go (None: stderr)."""
+    global debugging, _sink
+    debugging, _sink = on, sink
+
+
+def failed(part: str, error: BaseException, fix: str = "") -> None:
+    """Report that a part of the agent failed and is off from now on; raise instead where tests ask for it.
+
+    `part` is the name that the user knows (an integration, a setting); `fix` says what to do about it.
+    """
+    if sys.is_finalizing():
+        return  # modules are being taken apart: nothing can be expected to work
+    if raises:
+        raise error
+    line = f"{part} is off: {summary(error)}{origin(error)}"
+    if fix:
+        line += f"; {fix}"
+    say_once(line)
+
+
+def summary(error: BaseException) -> str:
+    """Type and message of an exception on one line, whatever its `__str__` does."""
+    try:
+        text = " ".join(str(error).split())[:300]
+    except Exception:  # noqa: BLE001 - a __str__ that raises
+        text = ""
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
+def origin(error: BaseException) -> str:
+    """Name the place of ours that raised, ` (file.py:12)`, so that one line is enough for a bug report."""
+    traceback = error.__traceback__
+    place = ""
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if "highlight_autoinstrument" in code.co_filename:
+            place = f" ({code.co_filename.replace(chr(92), '/').rsplit('/', 1)[-1]}:{traceback.tb_lineno})"
+        traceback = traceback.tb_next
+    return place

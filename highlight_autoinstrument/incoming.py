@@ -1,0 +1,115 @@
+"""A unit of work that comes from elsewhere: its ids and its trace are those of what came in, and nobody else's."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context as otel
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+
+from . import context, errors, guard, propagation
+from .context import HighlightRequest, Unit
+from .recording import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.context import Context
+
+
+class Work:
+    """A unit of work that has begun; its context is attached wherever its code runs, and its span ended once."""
+
+    __slots__ = ("context", "unit")
+
+    def __init__(self, unit: Unit, context: Context) -> None:
+        self.unit = unit
+        self.context = context
+
+    def attach(self) -> object:
+        """Make this the unit of work that the following code runs in; give what this returns to `detach`."""
+        return otel.attach(self.context)
+
+    detach = staticmethod(context.detach)
+
+    def fail(self, error: BaseException) -> None:
+        """Report an exception that left the work, and mark its span as failed; what is no error is neither."""
+        if errors.is_error(error):
+            self.unit.span.fail(errors.type_name(error))
+            errors.record_in(self.unit, error)
+
+
+def begin(name: str, kind: SpanKind, get: Callable[[str], str | None], attributes: dict[str, Any]) -> Work:
+    """Begin a unit of work.
+
+    `get` returns what came in under a header of that name (lower case), or None.
+    """
+    ids = propagation.extract(get)
+    parent = propagation.parse_traceparent(get("traceparent"))
+    state = propagation.parse_tracestate(get("tracestate")) if parent is not None else None
+    if guard.debugging:
+        guard.debug(f"{name} {attributes.get('url.path', '')}: {_told(ids, parent, get)}")
+    return start(name, kind, ids, parent, attributes, state)
+
+
+def start(
+    name: str,
+    kind: SpanKind,
+    ids: HighlightRequest | None,
+    parent: tuple[int, int, int] | None,
+    attributes: dict[str, Any],
+    trace_state: str | None = None,
+) -> Work:
+    """Begin a unit of work with ids and a parent that are known."""
+    request_id = ids.request_id if ids is not None else None
+    unit = Unit(ids, f"{parent[0]:032x}" if parent is not None else request_id)
+    # Without a traceparent the browser's own trace id, where the request id is one, makes this trace the browser's.
+    trace_id = _as_trace_id(request_id) if parent is None and request_id is not None else 0
+    around = _span_around()
+    local = context.span_ids(around) if around is not None else None
+    unit.span = Span(name, kind, unit, attributes, local or parent, trace_state, trace_id)
+    if around is not None and kind is SpanKind.SERVER:
+        _join(unit, around)
+    return Work(unit, context.holding(unit, _base()))
+
+
+def _span_around() -> trace.Span | None:
+    """The span of another OpenTelemetry instrumentation that is open around this work, and has read the headers."""
+    span = trace.get_current_span()
+    return span if span.is_recording() and not isinstance(span, Span) else None
+
+
+def _join(unit: Unit, around: trace.Span) -> None:
+    """Where the application's own instrumentation has begun a span for this request, that one stands for it."""
+    otel = sys.modules.get(f"{__package__}.otel")
+    span_id = around.get_span_context().span_id
+    if getattr(around, "kind", None) is SpanKind.SERVER and otel is not None and otel.known(span_id):
+        for key, value in unit.attributes.items():
+            around.set_attribute(key, value)
+        unit.span.silent = True
+        unit.span.span_id = span_id
+
+
+def _base() -> Context:
+    """The context that the work's is made of: the current one, unless that is another unit's."""
+    current = otel.get_current()
+    return otel.Context() if context.unit_of(current) is not None else current
+
+
+def _as_trace_id(request_id: str) -> int:
+    if len(request_id) != 32:
+        return 0
+    try:
+        return int(request_id, 16)
+    except ValueError:
+        return 0
+
+
+def _told(ids: HighlightRequest | None, parent: tuple[int, int, int] | None, get: Callable[[str], str | None]) -> str:
+    trace_words = "traceparent continued" if parent is not None else "no traceparent"
+    if ids is None:
+        return f"no session came in; {trace_words}"
+    source = next((name for name in (propagation.HEADER, "baggage", "cookie") if get(name)), "?")
+    return f"session {ids.session_id or '-'} request {ids.request_id or '-'} from {source}; {trace_words}"

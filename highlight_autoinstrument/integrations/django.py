@@ -1,0 +1,55 @@
+"""Django, under WSGI and ASGI: each request is a server span named by its route, with what becomes a 5xx on it."""
+
+from __future__ import annotations
+
+import sys
+
+from .. import asgi, wsgi
+from ..later import errors, spans
+from ..patching import guarded, wrap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from types import ModuleType
+    from typing import Any
+
+    from ..patching import Call
+
+MODULES = (
+    "django.core.signals",
+    "django.core.handlers.base",
+    "django.core.handlers.wsgi",
+    "django.core.handlers.asgi",
+)
+
+
+def patch(module: ModuleType) -> None:
+    if module.__name__ == "django.core.signals":
+        module.got_request_exception.connect(record_error, weak=False)
+    elif module.__name__ == "django.core.handlers.base":
+        wrap(module.BaseHandler, "resolve_request", name_span)
+        wrap(module.BaseHandler, "process_exception_by_middleware", answered_by_middleware)
+    elif module.__name__ == "django.core.handlers.wsgi":
+        wrap(module.WSGIHandler, "__call__", wsgi.serve)
+    else:
+        asgi.serve_calls(module.ASGIHandler)
+
+
+def name_span(call: Call) -> Generator[None, Any, None]:
+    match = yield
+    # A regular expression's anchors say nothing that the reader of a span's name would miss.
+    spans.set_route(call["request"].method, match.route.removeprefix("^").removesuffix("$"))
+
+
+def answered_by_middleware(call: Call) -> Generator[None, Any, None]:
+    response = yield
+    if response is not None and response.status_code >= 500:  # None: no middleware wants it
+        errors.record(call["exception"])
+
+
+@guarded
+def record_error(**_: Any) -> None:
+    error = sys.exc_info()[1]
+    if error is not None:
+        errors.record(error)

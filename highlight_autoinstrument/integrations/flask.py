@@ -1,0 +1,55 @@
+"""Flask: each request is a server span named by its route, with what becomes a 5xx on it."""
+
+from __future__ import annotations
+
+from .. import wsgi
+from ..later import errors, spans
+from ..patching import guarded, wrap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from types import ModuleType
+    from typing import Any
+
+    from ..patching import Call
+
+MODULES = ("flask",)
+
+
+def patch(flask: ModuleType) -> None:
+    wrap(flask.Flask, "__call__", wsgi.serve)
+    wrap(flask.Flask, "handle_user_exception", answered_by_handler)
+    flask.request_started.connect(name_span)
+    flask.got_request_exception.connect(record_error)
+
+
+@guarded
+def name_span(app: Any, **_: Any) -> None:
+    from flask import request
+
+    if request.url_rule is not None:  # None: no route matched, a 404 is coming
+        spans.set_route(request.method, request.url_rule.rule)
+
+
+@guarded
+def record_error(app: Any, exception: BaseException, **_: Any) -> None:
+    errors.record(exception)
+
+
+def answered_by_handler(call: Call) -> Generator[None, Any, None]:
+    answer = yield
+    if status(answer) >= 500:
+        errors.record(call["e"])
+
+
+def status(answer: Any) -> int:
+    """The status of what an error handler may return: a response, an HTTPException, a tuple, or a body alone."""
+    if isinstance(answer, tuple):
+        given = answer[1] if len(answer) > 1 else None
+        if isinstance(given, int):
+            return given
+        if isinstance(given, str):  # "503 Service Unavailable"
+            return int(given[:3]) if given[:3].isdigit() else 200
+        answer = answer[0]
+    return getattr(answer, "status_code", None) or getattr(answer, "code", None) or 200

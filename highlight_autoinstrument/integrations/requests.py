@@ -1,0 +1,30 @@
+"""requests: each call is one client span, redirects included; the headers go out below, in http.client."""
+
+from __future__ import annotations
+
+from .. import active
+from ..later import spans
+from ..patching import wrap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from types import ModuleType
+    from typing import Any
+
+    from ..patching import Call
+
+MODULES = ("requests.sessions",)
+
+
+def patch(sessions: ModuleType) -> None:
+    wrap(sessions.Session, "send", send)
+
+
+def send(call: Call) -> Generator[None, Any, None]:
+    if active.current() is None:
+        return
+    request = call.get("request")
+    with spans.http_client(getattr(request, "method", None), getattr(request, "url", None)) as span:
+        response = yield
+        spans.set_status_code(span, getattr(response, "status_code", None))

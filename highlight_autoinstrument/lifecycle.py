@@ -1,0 +1,120 @@
+"""The ends of a process: what happens to records and errors at a fork, an exit, SIGTERM, an uncaught exception."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import guard, loading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+
+def start() -> None:
+    """Install the hooks; each costs nothing until it is called."""
+    import atexit
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=loading.before_fork,
+            after_in_parent=loading.after_fork_in_parent,
+            after_in_child=_after_fork,
+        )
+    # What is registered first runs last: the application's own functions may still log.
+    atexit.register(_at_exit)
+    _chain_excepthook()
+    _chain_unraisablehook()
+    _handle_sigterm()
+
+
+def close() -> None:
+    """Send what has been recorded, because the process is about to end; bounded in time."""
+    # Where nothing was recorded, the pipeline has not been loaded.
+    if f"{__package__}.pipeline" in sys.modules:
+        try:
+            loading.load("pipeline").close()
+        except Exception as error:  # noqa: BLE001 - the guard
+            guard.failed("export at exit", error)
+
+
+def _after_fork() -> None:
+    loading.after_fork_in_child()
+    # Modules that are not loaded hold nothing that would have to be renewed.
+    for name in ("pipeline", "recording"):
+        module = sys.modules.get(f"{__package__}.{name}")
+        if module is not None:
+            module.after_fork()
+
+
+def _at_exit() -> None:
+    if sys.excepthook is not _excepthook:
+        # The application's own hook may not have called ours: here Python has left what ended the program.
+        error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        if isinstance(error, BaseException):
+            _guarded_record("sys.excepthook", error)
+    close()
+
+
+_previous_excepthook = sys.excepthook
+_previous_unraisablehook = sys.unraisablehook
+
+
+def _chain_excepthook() -> None:
+    global _previous_excepthook  # noqa: PLW0603 - once in a process
+    _previous_excepthook = sys.excepthook
+    sys.excepthook = _excepthook
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    _guarded_record("sys.excepthook", error)
+    _previous_excepthook(kind, error, traceback)
+
+
+def _chain_unraisablehook() -> None:
+    global _previous_unraisablehook  # noqa: PLW0603 - once in a process
+    _previous_unraisablehook = sys.unraisablehook
+    sys.unraisablehook = _unraisablehook
+
+
+def _unraisablehook(unraisable: sys.UnraisableHookArgs) -> None:
+    if unraisable.exc_value is not None:
+        _guarded_record("sys.unraisablehook", unraisable.exc_value, foreign=True)
+    _previous_unraisablehook(unraisable)
+
+
+def _guarded_record(hook: str, error: BaseException, *, foreign: bool = False) -> None:
+    try:
+        from . import active
+
+        errors = loading.load("errors")
+        # A garbage collection runs wherever it happens to: the unit of work here need not be the one that failed.
+        errors.record_aside(None if foreign else active.current(), error)
+    except Exception as failure:  # noqa: BLE001 - the guard
+        guard.failed(hook, failure)
+
+
+def _handle_sigterm() -> None:
+    """Flush when SIGTERM ends the process by its default action; the exit status stays that of the signal.
+
+    Installed while starting, since only the main thread may; a handler that the application sets takes our place.
+    """
+    # The module `signal` loads `enum`; the built-in beneath it is there already.
+    import _signal  # type: ignore[import-not-found]
+
+    try:
+        if _signal.getsignal(_signal.SIGTERM) == _signal.SIG_DFL:
+            _signal.signal(_signal.SIGTERM, _on_sigterm)
+    except ValueError:  # not the main thread, or a sub-interpreter
+        pass
+
+
+def _on_sigterm(number: int, _: FrameType | None) -> None:
+    import _signal
+
+    try:
+        close()
+    finally:
+        _signal.signal(number, _signal.SIG_DFL)
+        os.kill(os.getpid(), number)

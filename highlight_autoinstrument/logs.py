@@ -1,0 +1,289 @@
+"""Sending one log record, whoever wrote it, with the unit of work that it was written in."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import islice
+from time import time_ns as now_ns
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import active, config, context, errors, pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from .context import Unit
+
+# Highlight reads these words and never the number; whatever else the level is called, the nearest of them is sent.
+_SEVERITIES = (
+    (5, "TRACE", 1),
+    (10, "DEBUG", 5),
+    (20, "INFO", 9),
+    (30, "WARN", 13),
+    (40, "ERROR", 17),
+    (50, "FATAL", 21),
+)
+_known_severities: dict[float, tuple[str, int]] = {}
+_ERROR_LEVEL = 40
+
+MAX_CHARACTERS = 65_536  # Highlight cuts what is longer; until then it would only fill the queue
+
+# Keys that Highlight takes for fields of its own: a user's extras of the same name go under another.
+_RESERVED = frozenset({"level", "severity", "message", "environment", "URL", "Source", "service.name"})
+_RESERVED_PREFIXES = ("exception.", "highlight.", "code.", "logger.")
+
+minimum_level = config.get().log_level
+
+_unsent: ContextVar[bool] = ContextVar("highlight-unsent", default=False)
+
+
+@contextmanager
+def unsent() -> Iterator[None]:
+    """Leave out what is logged meanwhile: it has been sent already, or is the agent's own."""
+    token = _unsent.set(True)
+    try:
+        yield
+    finally:
+        _unsent.reset(token)
+
+
+class Event(NamedTuple):
+    """What one logging library knows of a record that it hands to another, which decides whether it is sent."""
+
+    body: str
+    error: BaseException | None
+    code: tuple[str, str, int]
+    extra: dict[str, Any]
+    known: frozenset[Any]  # names of extras that the other is not to add
+
+
+SENT = Event("", None, ("", "", 0), {}, frozenset())
+
+
+class _Handed(threading.local):
+    """The event that this thread's latest call of structlog has left for the library below it, or SENT."""
+
+    event: Event | None = None
+
+
+handed = _Handed()
+
+# The functions by which a logging library calls a handler or another library. Below `_process_event` run processors,
+# which may write records of their own.
+_PASSERS = {
+    "_proxy_to_logger": ("structlog._base", "structlog"),
+    "_process_event": ("structlog._base", "", "structlog"),
+    "emit": ("loguru._handler", "loguru"),
+    "_queued_writer": ("loguru._handler", "loguru"),
+    "handle": ("logging", "logging"),
+}
+_FRAMES = 16  # between such a function and the next library's hook, the libraries' own included
+
+
+def sends(library: str) -> bool:
+    """Whether records of a logging library are sent where it makes them."""
+    return library not in config.get().disabled_integrations
+
+
+def passer(library: str) -> str | None:
+    """The other logging library that passes its record on to this one just now, in a handler, sink or logger.
+
+    Read from the stack: it knows what belongs together also in a listener's thread, and there is nothing to undo.
+    """
+    frame = sys._getframe(1)  # noqa: SLF001
+    for _ in range(_FRAMES):
+        found = _PASSERS.get(frame.f_code.co_name)
+        if found is not None and frame.f_globals.get("__name__") == found[0] and library not in found[1:]:
+            return found[1] if found[1] and sends(found[1]) else None
+        if frame.f_back is None:
+            return None
+        frame = frame.f_back
+    return None
+
+
+class LogRecord:
+    """A log record on its way out."""
+
+    __slots__ = (
+        "attributes",
+        "body",
+        "flags",
+        "is_error",
+        "logger",
+        "observed_ns",
+        "severity_number",
+        "severity_text",
+        "span_id",
+        "stamp",
+        "time_ns",
+        "trace_id",
+    )
+    is_log = True
+
+    def __init__(self, level: float, body: str, attributes: Mapping[str, Any], *, time_ns: int, logger: str) -> None:
+        self.severity_text, self.severity_number = severity(level)
+        self.body = safe_body(body[:MAX_CHARACTERS])
+        self.attributes = attributes
+        self.observed_ns = now_ns()
+        self.time_ns = time_ns or self.observed_ns
+        self.logger = logger
+        self.is_error = False
+        self.trace_id = self.span_id = self.flags = 0
+        self.stamp: Mapping[str, str] = {}
+
+    def place(self, stamp: Mapping[str, str], ids: tuple[int, int, int]) -> None:
+        """Attribute the record to a unit of work and to a span of it: trace id, span id, flags."""
+        self.stamp = stamp
+        self.trace_id, self.span_id, self.flags = ids
+
+
+def severity(level: float) -> tuple[str, int]:
+    """OpenTelemetry's severity text and number nearest to one of Python's levels, the lower one half-way."""
+    known = _known_severities.get(level)
+    if known is None:
+        _, name, number = min(_SEVERITIES, key=lambda known: abs(known[0] - level))
+        known = name, number
+        if len(_known_severities) < 100:
+            _known_severities[level] = known
+    return known
+
+
+def safe_body(body: str) -> str:
+    """Keep Highlight from losing what stands before ` <`: a no-break space reads the same."""
+    return body if " <" not in body or body.startswith("<") else body.replace(" <", "\u00a0<")
+
+
+def emit(
+    level: float,
+    body: str,
+    *,
+    logger: str = "",
+    time_ns: int = 0,
+    error: BaseException | None = None,
+    code: tuple[str, str, int] | None = None,
+    stack: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Send one log record.
+
+    `level` is a number of Python's logging, `time_ns` nanoseconds since 1970 (0: now), `code` the function, file and
+    line that wrote it, `stack` the text of how it came there. An `error` at ERROR or above is reported with it, unless
+    it has been reported already.
+    """
+    if level < minimum_level or _unsent.get():
+        return
+    unit = active.current()
+    attributes: dict[str, Any] = {}
+    # A server logs what left a request when the request is over: the exception knows where it came from.
+    mark = errors.mark_of(error) if error is not None and unit is None else None
+    if logger:
+        attributes["logger.name"] = logger
+    if code is not None:
+        attributes["code.function.name"], attributes["code.file.path"], attributes["code.line.number"] = code
+    if stack:
+        attributes["code.stacktrace"] = stack[:MAX_CHARACTERS]
+    if extra:
+        add_extra(attributes, extra)
+    is_error = False
+    if error is not None:
+        is_error = _add_error(attributes, level, error, unit)
+    record = LogRecord(level, body, attributes, time_ns=time_ns, logger=logger)
+    record.is_error = is_error
+    if unit is not None:
+        record.place(unit.attributes, context.span_ids(context.current_span()) or unit.span.parent)
+    elif mark is not None:
+        record.place(mark.attributes, mark[:3])
+    pipeline.add_log(record)
+
+
+def _add_error(attributes: dict[str, Any], level: float, error: BaseException, unit: Unit | None) -> bool:
+    if not errors.is_error(error):
+        return False
+    if level < _ERROR_LEVEL:
+        # No error, by the application's own word; what it knows of it is shown all the same.
+        attributes["traceback"] = errors.described(error)["exception.stacktrace"]
+        return False
+    if errors.claim(error, unit):
+        attributes.update(errors.described(error))
+        return True
+    return False
+
+
+def emit_error(unit: Unit | None, body: str, attributes: Mapping[str, Any]) -> None:
+    """Send an exception that no open span can hold, whatever the lowest level is."""
+    record = LogRecord(_ERROR_LEVEL, body, attributes, time_ns=0, logger="")
+    record.is_error = True
+    if unit is not None:
+        record.place(unit.attributes, unit.span.parent)
+    pipeline.add_log(record)
+
+
+def add_extra(attributes: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    """Add what the application gave with a record, under names that mean nothing else to Highlight."""
+    for key, value in extra.items():
+        name = key if type(key) is str else text(key)
+        if name in _RESERVED or name.startswith(_RESERVED_PREFIXES):
+            name = f"extra.{name}"
+        attributes[name] = simple(value)
+
+
+def level_of(level: Any) -> float:  # a number, if the application did not put anything else there
+    """A record's level; INFO for what is none."""
+    return level if isinstance(level, (int, float)) else 20
+
+
+def error_in(exc_info: Any) -> BaseException | None:  # three forms, and whatever else was given
+    """The exception in an `exc_info`: an exception, a tuple with one, or anything true for the one being handled."""
+    if isinstance(exc_info, tuple):
+        exc_info = exc_info[1] if len(exc_info) == 3 else None
+    elif exc_info is True or (type(exc_info) is int and exc_info):
+        exc_info = sys.exc_info()[1]
+    return exc_info if isinstance(exc_info, BaseException) else None
+
+
+def text(value: Any) -> str:
+    """A string for anything, without calling code of the application's."""
+    return value if type(value) is str else str(simple(value))
+
+
+def simple(value: Any, depth: int = 0) -> Any:
+    """A value that can wait for its export: copied, bounded, and without calling code of the application's.
+
+    The `repr` of a stranger may take seconds: an object that is not known is named by its type.
+    """
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)[:MAX_CHARACTERS]
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value[:MAX_CHARACTERS])
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if depth < _MAX_DEPTH:
+        if isinstance(value, dict):
+            return {text(key): simple(item, depth + 1) for key, item in list(islice(dict.items(value), _MAX_ITEMS))}
+        for container in _CONTAINERS:
+            if isinstance(value, container):
+                return [simple(item, depth + 1) for item in list(islice(container.__iter__(value), _MAX_ITEMS))]
+    if isinstance(value, BaseException) or kind.__module__ in _PLAIN_MODULES:
+        try:
+            return str(value)[:MAX_CHARACTERS]
+        except Exception:  # noqa: BLE001 - the application's __str__
+            return f"<{kind.__qualname__}>"
+    return f"<{kind.__module__}.{kind.__qualname__}>"
+
+
+_MAX_DEPTH = 3
+_MAX_ITEMS = 50
+_SCALARS = frozenset({int, float, bool, type(None)})
+_CONTAINERS: tuple[Any, ...] = (list, tuple, set, frozenset)
+# Types whose text is short and worth reading; an exception's is as well.
+_PLAIN_MODULES = frozenset(
+    {"datetime", "decimal", "uuid", "fractions", "ipaddress", "pathlib", "pathlib._local", "enum"}
+)

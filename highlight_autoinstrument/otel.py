@@ -1,0 +1,162 @@
+"""The application's own OpenTelemetry: its spans are stamped, their exceptions counted with ours, and sent along.
+
+Its provider stays the global one, and our spans never enter it: what it exports elsewhere is what it always exported,
+with the session's ids on it.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
+
+from . import active, context, errors, pipeline
+from .patching import guarded
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace import Span as SdkSpan
+
+    from .context import Unit
+    from .recording import Span
+
+
+class _Open:
+    """What is known of a span of the application's while it is open."""
+
+    __slots__ = ("errors", "unit")
+
+    def __init__(self, unit: Unit | None) -> None:
+        self.unit = unit
+        # For each exception event in turn: its attributes in our form, or None for one that has been reported.
+        self.errors: list[dict[str, str] | None] = []
+
+
+# By span id. Spans that are never ended are forgotten, the oldest first.
+_open: dict[int, _Open] = {}
+_MOST_OPEN = 10_000
+
+
+class HighlightSpanProcessor(SpanProcessor):
+    """Stamps and sends the spans of a provider that the application has set up."""
+
+    def on_start(self, span: SdkSpan, parent_context: Context | None = None) -> None:
+        """Stamp a span with the ids of the unit of work that it starts in."""
+        start(span, parent_context)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Send a span."""
+        end(span)
+
+    def shutdown(self) -> None:
+        """Do nothing: what is queued is sent by the pipeline, which outlives the provider."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Send what has been recorded until now."""
+        return pipeline.flush(timeout_millis / 1000)
+
+
+@guarded
+def start(span: SdkSpan, parent_context: Context | None) -> None:
+    """Note a span that begins, stamp it, and let it stand for the request if it is its server span."""
+    # The context that it names may be one that was just read from headers, and hold nothing else.
+    unit = (context.unit_of(parent_context) if parent_context is not None else None) or active.current()
+    if len(_open) >= _MOST_OPEN:
+        _open.pop(next(iter(_open)), None)
+    _open[span.get_span_context().span_id] = _Open(unit)
+    if unit is None:
+        return
+    for key, value in unit.attributes.items():
+        span.set_attribute(key, value)
+    if span.kind is SpanKind.SERVER and _is_same_request(span, unit.span):
+        give_way(unit.span, span)
+
+
+def _is_same_request(span: SdkSpan, server: Span) -> bool:
+    """Whether a server span of the application's is about the request that ours is about."""
+    if server.kind is not SpanKind.SERVER or server.silent or server.end_ns:
+        return False
+    # It began below ours, or read the same headers.
+    return span.parent is None or span.parent.span_id in (server.span_id, server.parent_id)
+
+
+def give_way(server: Span, span: SdkSpan) -> None:
+    """Let the application's own server span stand for the request: one request is one span.
+
+    Where ours is its parent, our parent takes that place: the application's telemetry is as it was without the agent.
+    """
+    ids = span.get_span_context()
+    if span.parent is not None and span.parent.span_id == server.span_id:
+        parent = None
+        if server.parent_id:
+            parent = SpanContext(server.trace_id, server.parent_id, is_remote=True, trace_flags=TraceFlags(1))
+        span._parent = parent  # noqa: SLF001 - there is no public way
+    server.silent = True
+    server.trace_id, server.span_id = ids.trace_id, ids.span_id
+
+
+def known(span_id: int) -> bool:
+    """Whether an open span of the application's is one that will be sent by us."""
+    return span_id in _open
+
+
+@guarded
+def record_exception(span: SdkSpan, error: BaseException) -> None:
+    """Note an exception that one of the application's spans records, and whether it is news."""
+    opened = _open.get(span.get_span_context().span_id)
+    if opened is None:
+        return
+    # A call that failed may be tried again: where its exception leaves the application's hands, it is reported.
+    news = span.kind is not SpanKind.CLIENT and errors.is_error(error) and errors.claim(error, opened.unit)
+    opened.errors.append(errors.described(error) if news else None)
+
+
+@guarded
+def end(span: ReadableSpan) -> None:
+    """Queue a span that has ended, with its exceptions as ours are, and without those that were reported before."""
+    ids = span.get_span_context()
+    if ids is None:
+        return
+    opened = _open.pop(ids.span_id, None)
+    recorded = iter(opened.errors if opened is not None else ())
+    events = []
+    for event in span.events:
+        attributes = dict(event.attributes or {})
+        if event.name == "exception":
+            repaired = next(recorded, _repaired(attributes))
+            if repaired is None:
+                continue
+            attributes.update(repaired)
+        events.append((event.name, event.timestamp, attributes))
+    pipeline.add_span(
+        SimpleNamespace(
+            is_log=False,
+            unit=_NO_UNIT,
+            name=span.name,
+            kind=span.kind,
+            trace_id=ids.trace_id,
+            span_id=ids.span_id,
+            parent_id=span.parent.span_id if span.parent is not None else 0,
+            trace_state=ids.trace_state.to_header() if ids.trace_state else None,
+            sampled=True,
+            start_ns=span.start_time or 0,
+            end_ns=span.end_time or 0,
+            attributes=dict(span.attributes or {}),
+            events=events,
+            links=[(link.context, dict(link.attributes or {})) for link in span.links],
+            status=span.status.status_code.value,
+            status_message=span.status.description or "",
+        )
+    )
+
+
+_NO_UNIT = SimpleNamespace(attributes={})  # the ids are among the span's own attributes
+
+
+def _repaired(attributes: dict[str, Any]) -> dict[str, str]:
+    """An event that the application made itself: Highlight drops one without a message."""
+    message = attributes.get("exception.message") or attributes.get("exception.type") or "exception"
+    return {"exception.message": str(message)}

@@ -1,0 +1,261 @@
+"""Spans and log records as OTLP's protobuf messages, written straight from ours.
+
+Field numbers are those of opentelemetry-proto 1.x. Writing the few messages that are needed by hand costs a fraction of
+building protobuf objects first, and frees the application from a protobuf version of our choosing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from struct import Struct
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .logs import LogRecord
+    from .recording import Span
+
+MAX_TEXT = 65_536  # bytes; Highlight cuts longer strings at the tail
+MAX_ITEMS = 100  # of one container
+MAX_NESTED = 1000  # of a container with all that it holds
+MAX_DEPTH = 4
+
+_fixed64 = Struct("<Q").pack
+_fixed32 = Struct("<I").pack
+_double = Struct("<d").pack
+_small = tuple(bytes((number,)) for number in range(128))
+_keys: dict[str, bytes] = {}
+
+
+def varint(number: int) -> bytes:
+    """A non-negative integer in protobuf's variable length."""
+    if number < 128:
+        return _small[number]
+    parts = bytearray()
+    while number > 127:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    parts.append(number)
+    return bytes(parts)
+
+
+def text(value: str) -> bytes:
+    """UTF-8 whatever the string holds (lone surrogates are escaped), at most MAX_TEXT bytes."""
+    if len(value) > MAX_TEXT:
+        value = value[:MAX_TEXT]
+    try:
+        encoded = value.encode()
+    except UnicodeEncodeError:
+        encoded = value.encode("utf-8", "backslashreplace")
+    if len(encoded) > MAX_TEXT:
+        encoded = encoded[:MAX_TEXT].decode("utf-8", "ignore").encode()
+    return encoded
+
+
+def _field(tag: bytes, content: bytes) -> bytes:
+    return tag + varint(len(content)) + content
+
+
+def _any_value(value: Any, depth: int = 0, budget: list[int] | None = None) -> bytes | None:
+    """An AnyValue, or None for what cannot be sent. Highlight drops booleans and bytes, so they go as text."""
+    kind = type(value)
+    if kind is str:
+        encoded = text(value)
+        return b"\x0a" + varint(len(encoded)) + encoded
+    if kind is int:
+        if -(1 << 63) <= value < 1 << 63:
+            return b"\x18" + varint(value & 0xFFFFFFFFFFFFFFFF)
+        return _any_value(str(value)) if value.bit_length() < 10_000 else None  # longer ones take time
+    if kind is bool:
+        return b"\x0a\x04true" if value else b"\x0a\x05false"
+    if kind is float:
+        return b"\x21" + _double(value)
+    if value is None:
+        return None
+    # Subclasses say what they like of themselves: the methods are those of the built-in types.
+    if isinstance(value, str):
+        return _any_value(str.__str__(value))
+    if isinstance(value, int):
+        return _any_value(int.__int__(value))
+    if isinstance(value, float):
+        return _any_value(float.__float__(value))
+    if isinstance(value, (bytes, bytearray)):
+        return _any_value(bytes(value[:MAX_TEXT]).decode("utf-8", "backslashreplace"))
+    return _container(value, depth, [MAX_NESTED] if budget is None else budget)
+
+
+def _container(value: Any, depth: int, budget: list[int]) -> bytes | None:
+    """A list or a mapping; what is too deep, or too much, is left out."""
+    is_mapping = isinstance(value, Mapping)
+    if depth >= MAX_DEPTH or not (is_mapping or isinstance(value, (list, tuple, set, frozenset))):
+        return None
+    parts = []
+    for item in islice(value.items() if is_mapping else value, MAX_ITEMS):
+        budget[0] -= 1
+        if budget[0] < 0:
+            break
+        if is_mapping:
+            parts.append(attribute(b"\x0a", item[0], item[1], depth + 1, budget))
+        else:
+            inner = _any_value(item, depth + 1, budget)
+            if inner is not None:
+                parts.append(_field(b"\x0a", inner))
+    return _field(b"\x32" if is_mapping else b"\x2a", b"".join(parts))
+
+
+def attribute(tag: bytes, key: str, value: Any, depth: int = 0, budget: list[int] | None = None) -> bytes:
+    """A KeyValue as the field `tag`; nothing for a value that cannot be sent."""
+    inner = _any_value(value, depth, budget)
+    if inner is None:
+        return b""
+    if type(key) is not str:
+        key = str(key)
+    name = _keys.get(key)
+    if name is None:
+        encoded = text(key)
+        name = b"\x0a" + varint(len(encoded)) + encoded + b"\x12"
+        if len(_keys) < 1000 and len(key) < 100:  # the application's own keys may be endless
+            _keys[key] = name
+    content = name + varint(len(inner)) + inner
+    return tag + varint(len(content)) + content
+
+
+def attributes(tag: bytes, values: Mapping[str, Any]) -> bytes:
+    """All attributes of a mapping as repeated fields `tag`."""
+    return b"".join([attribute(tag, key, value) for key, value in values.items()])
+
+
+def _stamped(tag: bytes, stamp: Mapping[str, str], values: Mapping[str, Any]) -> bytes:
+    """The same with those that a unit of work stamps its records with, which win: no key comes twice."""
+    if stamp and not stamp.keys().isdisjoint(values):
+        values = {key: value for key, value in values.items() if key not in stamp}
+    return attributes(tag, stamp) + attributes(tag, values)
+
+
+def resource(values: Mapping[str, Any]) -> bytes:
+    """A Resource as field 1 of ResourceSpans and ResourceLogs."""
+    return _field(b"\x0a", attributes(b"\x0a", values))
+
+
+def scope(name: str, version: str) -> bytes:
+    """An InstrumentationScope as field 1 of ScopeSpans and ScopeLogs."""
+    return _field(b"\x0a", _field(b"\x0a", text(name)) + _field(b"\x12", text(version)))
+
+
+def request(resource: bytes, scoped: Iterable[tuple[bytes, list[bytes]]]) -> bytes:
+    """An ExportTraceServiceRequest or ExportLogsServiceRequest: the two have the same shape."""
+    groups = b"".join([_field(b"\x12", scope + b"".join(records)) for scope, records in scoped])
+    return _field(b"\x0a", resource + groups)
+
+
+def span(span: Span) -> bytes:
+    """A Span as field 2 of ScopeSpans."""
+    parts = [
+        b"\x0a\x10",
+        span.trace_id.to_bytes(16, "big"),
+        b"\x12\x08",
+        span.span_id.to_bytes(8, "big"),
+    ]
+    if span.trace_state:
+        parts.append(_field(b"\x1a", text(span.trace_state)))
+    if span.parent_id:
+        parts += (b"\x22\x08", span.parent_id.to_bytes(8, "big"))
+    parts += (
+        _field(b"\x2a", text(span.name)),
+        b"\x30",
+        _small[span.kind.value + 1],  # OpenTelemetry's Python counts from 0, the protocol from 1
+        b"\x39",
+        _fixed64(span.start_ns),
+        b"\x41",
+        _fixed64(max(span.end_ns, span.start_ns)),
+        _stamped(b"\x4a", span.unit.attributes, span.attributes),
+    )
+    for name, time_ns, values in span.events:
+        event = b"\x09" + _fixed64(time_ns) + _field(b"\x12", text(name)) + attributes(b"\x1a", values)
+        parts.append(_field(b"\x5a", event))
+    for context, values in span.links:
+        link = (
+            b"\x0a\x10"
+            + context.trace_id.to_bytes(16, "big")
+            + b"\x12\x08"
+            + context.span_id.to_bytes(8, "big")
+            + attributes(b"\x22", values)
+        )
+        parts.append(_field(b"\x6a", link))
+    if span.status:
+        status = (_field(b"\x12", text(span.status_message)) if span.status_message else b"") + (
+            b"\x18" + _small[span.status]
+        )
+        parts.append(_field(b"\x7a", status))
+    parts += (b"\x85\x01", _fixed32(1 if span.sampled else 0))
+    return _field(b"\x12", b"".join(parts))
+
+
+def log(record: LogRecord) -> bytes:
+    """A LogRecord as field 2 of ScopeLogs."""
+    body = _any_value(record.body) or b""
+    parts = [
+        b"\x09",
+        _fixed64(record.time_ns),
+        b"\x59",
+        _fixed64(record.observed_ns),
+        b"\x10",
+        _small[record.severity_number],
+        _field(b"\x1a", text(record.severity_text)),
+        _field(b"\x2a", body),
+        _stamped(b"\x32", record.stamp, record.attributes),
+    ]
+    if record.trace_id:
+        parts += (
+            b"\x45",
+            _fixed32(record.flags),
+            b"\x4a\x10",
+            record.trace_id.to_bytes(16, "big"),
+            b"\x52\x08",
+            record.span_id.to_bytes(8, "big"),
+        )
+    return _field(b"\x12", b"".join(parts))
+
+
+def answer(body: bytes) -> str:
+    """What a receiver says in an Export*ServiceResponse about records that it rejected; empty if it took all."""
+    try:
+        partial = _fields(body).get(1)
+        if not isinstance(partial, bytes):
+            return ""
+        fields = _fields(partial)
+    except (IndexError, ValueError):
+        return ""
+    rejected, message = fields.get(1, 0), fields.get(2, b"")
+    words = message.decode("utf-8", "replace") if isinstance(message, bytes) else ""
+    return f"{rejected!r} rejected: {words}" if rejected or words else ""
+
+
+def _fields(message: bytes) -> dict[int, int | bytes]:
+    """The varint and length-delimited fields of a small message."""
+    found: dict[int, int | bytes] = {}
+    position = 0
+    while position < len(message):
+        tag, position = _read_varint(message, position)
+        value, position = _read_varint(message, position)
+        if tag & 7 == 2:
+            found[tag >> 3] = message[position : position + value]
+            position += value
+        elif tag & 7 == 0:
+            found[tag >> 3] = value
+        else:
+            raise ValueError(tag)
+    return found
+
+
+def _read_varint(message: bytes, position: int) -> tuple[int, int]:
+    number = shift = 0
+    while True:
+        byte = message[position]
+        position += 1
+        number |= (byte & 127) << shift
+        if byte < 128:
+            return number, position
+        shift += 7

@@ -1,0 +1,66 @@
+"""The headers that go out with a call: the present unit's ids and trace, to whom the settings allow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import config, context, guard, propagation
+from .origins import TracingOrigins
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .recording import Span
+
+_origins = TracingOrigins.parse(config.get().tracing_origins)
+_SIGNED = "aws4-"  # SigV4, with one region or several
+
+
+def headers(
+    scheme: str,
+    host: str,
+    port: int | None,
+    has: Callable[[str], str | None],
+    url: str = "",
+    span: Span | None = None,
+) -> list[tuple[str, str]]:
+    """The headers to add to a call, by lower-case names; none outside a unit of work.
+
+    `has` returns the value of a header (lower case) that the call has already, or None: such a one stays as it is.
+    `span` is the call's own where that is not the current one. Call this for each hop: after a redirect the host is
+    another.
+    """
+    unit = context.current()
+    if unit is None or context.suppressed():
+        return []
+    if not _origins.allows(scheme, host, port):
+        if guard.debugging:
+            guard.debug(f"call to {host}: no ids, {_origins.reason(scheme, host, port)}")
+        return []
+    if (has("authorization") or "").lower().startswith(_SIGNED) or "x-amz-signature=" in url.lower():
+        guard.debug(f"call to {host}: no ids, the request is signed")
+        return []
+    found = [(name, value) for name, value in pairs(span) if has(name) is None]
+    if has("traceparent") is not None:  # the state belongs to that one
+        found = [(name, value) for name, value in found if name != "tracestate"]
+    if guard.debugging:
+        guard.debug(f"call to {host}: {', '.join(name for name, _ in found) or 'no ids, it has them already'}")
+    return found
+
+
+def pairs(span: Span | None = None) -> list[tuple[str, str]]:
+    """The present unit's ids and trace as header lines, whoever they are for; also for messages and metadata."""
+    unit = context.current()
+    if unit is None:
+        return []
+    found = []
+    if unit.ids is not None:
+        found.append((propagation.HEADER, propagation.format(unit.ids)))
+    sender = span or context.current_span()
+    ids = context.span_ids(sender)
+    if ids is not None:
+        found.append(("traceparent", propagation.format_traceparent(*ids)))
+        state = sender.get_span_context().trace_state
+        if state:
+            found.append(("tracestate", state.to_header()))
+    return found

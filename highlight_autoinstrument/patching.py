@@ -1,0 +1,322 @@
+"""Wrapping a call with a hook: a generator that runs to its `yield`, lets the call happen, and sees its outcome.
+
+The driver makes the call, so that a hook can neither skip, repeat nor break it; and it holds the guard, so that no
+integration needs one. A hook that fails is off from then on.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from types import FunctionType
+from typing import Any
+
+from . import guard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from types import FrameType
+
+    Hook = Callable[["Call"], Generator[None, Any, Any]]
+
+_MISSING: Any = object()
+
+
+class MissingArgumentError(Exception):
+    """A call without an argument that it needs: its function is about to say so itself."""
+
+
+class Call:
+    """One call of a wrapped function: its arguments by name, however they were passed, and what it is bound to."""
+
+    __slots__ = ("_parameters", "args", "instance", "kwargs")
+
+    def __init__(self, parameters: dict[str, int], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._parameters = parameters
+        self.args = args
+        self.kwargs = kwargs
+        self.instance: Any = args[0] if args else None
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The argument of that name, or `default` where the caller left it out."""
+        if name in self.kwargs:
+            return self.kwargs[name]
+        position = self._parameters.get(name, -1)
+        return self.args[position] if 0 <= position < len(self.args) else default
+
+    def __getitem__(self, name: str) -> Any:
+        value = self.get(name, _MISSING)
+        if value is _MISSING:
+            raise MissingArgumentError(name)
+        return value
+
+    def __setitem__(self, name: str, value: object) -> None:
+        position = self._parameters.get(name, -1)
+        if 0 <= position < len(self.args):
+            self.args = (*self.args[:position], value, *self.args[position + 1 :])
+        else:
+            self.kwargs = {**self.kwargs, name: value}  # a copy: `**options` may be the caller's own
+
+
+class Switch:
+    """A hook with the name that the user knows it by; it goes off when it fails."""
+
+    __slots__ = ("hook", "on", "part")
+
+    def __init__(self, part: str, hook: Hook) -> None:
+        self.part = part
+        self.hook = hook
+        self.on = True
+
+    def fail(self, error: BaseException) -> None:
+        """Switch off and say so."""
+        self.on = False
+        integration = self.hook.__module__.rpartition(".")[2]
+        guard.failed(
+            self.part,
+            error,
+            f"the application runs on without it (HIGHLIGHT_DISABLED_INTEGRATIONS={integration} silences this)",
+        )
+
+    def enter(self, call: Call) -> tuple[Generator[None, Any, Any] | None, tuple[Any, ...], dict[str, Any]]:
+        """Run the hook up to its `yield`; None for it where it does not want this call. And what to call with."""
+        args, kwargs = call.args, call.kwargs
+        if self.on:
+            running = self.hook(call)
+            try:
+                next(running)
+            except (StopIteration, MissingArgumentError):
+                pass
+            except Exception as error:  # noqa: BLE001 - the guard
+                self.fail(error)
+            else:
+                return running, call.args, call.kwargs
+        return None, args, kwargs
+
+    def after(self, running: Generator[None, Any, Any], result: Any) -> Any:
+        """Resume the hook with the call's result, and return that or what the hook has put in its place."""
+        try:
+            running.send(result)
+        except StopIteration as stop:
+            return result if stop.value is None else stop.value
+        except Exception as error:  # noqa: BLE001 - the guard
+            self.fail(error)
+            return result
+        self.fail(RuntimeError("a hook must yield once"))
+        return result
+
+    def raised(self, running: Generator[None, Any, Any] | None, error: BaseException) -> None:
+        """Resume the hook with the exception that the call raised; the exception stays the application's."""
+        hide_frame(error, __file__)
+        if running is None:
+            return
+        # Passing through the generator would leave its frames in the traceback, and more in the context.
+        traceback, context, cause = error.__traceback__, error.__context__, error.__cause__
+        suppress = error.__suppress_context__
+        try:
+            running.throw(error)
+        except StopIteration:
+            pass
+        except BaseException as outcome:  # noqa: BLE001 - compared below
+            wrapped = isinstance(outcome, RuntimeError) and outcome.__cause__ is error  # a StopIteration comes back so
+            if outcome is not error and not wrapped:
+                self.fail(outcome)
+        else:
+            self.fail(RuntimeError("a hook must yield once"))
+        finally:
+            error.__traceback__ = traceback
+            error.__cause__ = cause
+            error.__context__ = context
+            error.__suppress_context__ = suppress
+
+
+def wrap(owner: Any, name: str, hook: Hook) -> None:
+    """Wrap the function `name` of a class or module with a hook; what is absent or already wrapped is left alone.
+
+    A plain function stays one (signature, pickling, `iscoroutinefunction`, descriptors); whatever else is callable
+    is wrapped by wrapt.
+    """
+    found = _lookup(owner, name)
+    part = f"{getattr(owner, '__module__', '') + '.' if isinstance(owner, type) else ''}{owner.__name__}.{name}"
+    if found is _MISSING:
+        guard.debug(f"{part}: not patched, this version has no such function")
+        return
+    function = found.__func__ if isinstance(found, (classmethod, staticmethod)) else found
+    if getattr(function, "__highlight__", None) is hook:
+        return
+    wrapper = hooked(function, hook, part)
+    setattr(owner, name, type(found)(wrapper) if function is not found else wrapper)
+    guard.debug(f"{part}: patched")
+
+
+def _lookup(owner: Any, name: str) -> Any:
+    for place in owner.__mro__ if isinstance(owner, type) else (owner,):
+        if name in vars(place):
+            return vars(place)[name]
+    return _MISSING
+
+
+def hooked(function: Callable[..., Any], hook: Hook, part: str) -> Callable[..., Any]:
+    """Return `function` with a hook around each call."""
+    switch = Switch(part, hook)
+    if not isinstance(function, FunctionType):
+        return _hooked_object(function, switch)
+    parameters = _positions(function)
+    wrapper: Callable[..., Any]
+    if inspect.iscoroutinefunction(function):
+
+        async def wrapper(*args: Any, **kwargs: Any) -> Any:
+            running, args, kwargs = switch.enter(Call(parameters, args, kwargs))
+            try:
+                result = await function(*args, **kwargs)
+            except BaseException as error:
+                switch.raised(running, error)
+                raise
+            return result if running is None else switch.after(running, result)
+
+    else:
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            running, args, kwargs = switch.enter(Call(parameters, args, kwargs))
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:
+                switch.raised(running, error)
+                raise
+            return result if running is None else switch.after(running, result)
+
+    functools.update_wrapper(wrapper, function)
+    wrapper.__dict__["__highlight__"] = hook
+    return wrapper
+
+
+def hide_frame(error: BaseException, file: str) -> None:
+    """Take the frame of ours out of a traceback that begins in it, just before a bare `raise` there.
+
+    The application's traceback is then as long as without us; Python 3.10 puts the frame back.
+    """
+    traceback = error.__traceback__
+    if traceback is not None and traceback.tb_frame.f_code.co_filename == file:
+        error.__traceback__ = traceback.tb_next
+
+
+def _positions(function: FunctionType) -> dict[str, int]:
+    code = function.__code__
+    return {name: position for position, name in enumerate(code.co_varnames[: code.co_argcount])}
+
+
+def _hooked_object(function: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
+    """The same for what is no plain function (built-in, callable object), by wrapt: it stays what it was for others."""
+    import wrapt
+
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        names = []
+    parameters = {name: position for position, name in enumerate(names)}
+
+    def wrapper(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        call = Call(parameters, args, kwargs)
+        call.instance = instance
+        running, args, kwargs = switch.enter(call)
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            switch.raised(running, error)
+            raise
+        return result if running is None else switch.after(running, result)
+
+    return wrapt.FunctionWrapper(function, wrapper)
+
+
+def guarded(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Guard a callback that a library calls itself (a signal's receiver, a sink): it returns None when it fails."""
+    part = f"{callback.__module__.rpartition('.')[2]}.{callback.__name__}"
+    on = True
+
+    @functools.wraps(callback)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        nonlocal on
+        if on:
+            try:
+                return callback(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - the guard
+                on = False
+                guard.failed(part, error, "the application runs on without it")
+        return None
+
+    return wrapper
+
+
+def replace(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Replace a function by `make(function)`, for hot paths that cannot pay for a hook.
+
+    What `make` returns has to guard itself, and to let the application's exceptions pass.
+    """
+    found = _lookup(owner, name)
+    part = f"{owner.__name__}.{name}"
+    if found is _MISSING:
+        guard.debug(f"{part}: not patched, this version has no such function")
+    elif getattr(found, "__highlight__", None) is not make:
+        wrapper = functools.update_wrapper(make(found), found)
+        wrapper.__highlight__ = make  # type: ignore[attr-defined]
+        setattr(owner, name, wrapper)
+        guard.debug(f"{part}: patched")
+
+
+class Watched:
+    """An attribute of a class's instances that a hook sees, and may exchange, when certain functions read it."""
+
+    __slots__ = ("codes", "hook", "name", "on", "part")
+
+    def __init__(self, part: str, name: str, codes: tuple[Any, ...], hook: Callable[[Any, FrameType], Any]) -> None:
+        self.part = part
+        self.name = name
+        self.codes = codes
+        self.hook = hook
+        self.on = True
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        try:
+            value = instance.__dict__[self.name]
+        except KeyError:
+            raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.name!r}") from None
+        frame = sys._getframe(1)  # noqa: SLF001 - who reads
+        if frame.f_code in self.codes and self.on:
+            try:
+                return self.hook(value, frame)
+            except Exception as error:  # noqa: BLE001 - the guard
+                self.on = False
+                guard.failed(self.part, error, "the application runs on without it")
+        return value
+
+    def __set__(self, instance: Any, value: object) -> None:
+        instance.__dict__[self.name] = value
+
+    def __delete__(self, instance: Any) -> None:
+        try:
+            del instance.__dict__[self.name]
+        except KeyError:
+            raise AttributeError(self.name) from None
+
+
+def on_read(owner: type, name: str, function: Any, hook: Callable[[Any, FrameType], Any]) -> None:
+    """Have `hook(value, frame)` give the value when `function` reads the attribute `name` of an instance of `owner`.
+
+    There may be a tuple of functions; those that this version does not have are None.
+
+    For functions that find their callers by counting frames: the hook has returned before they go on, so that neither
+    they nor what they call ever has a frame of ours on its stack.
+    """
+    part = f"{owner.__module__}.{owner.__name__}.{name}"
+    found = [getattr(each, "__code__", None) for each in (function if isinstance(function, tuple) else (function,))]
+    codes = tuple(code for code in found if code is not None and name in code.co_names)
+    if not codes or name in vars(owner):
+        guard.debug(f"{part}: not patched, this version does not read it, or it has been patched")
+        return
+    setattr(owner, name, Watched(part, name, codes, hook))
+    guard.debug(f"{part}: patched")

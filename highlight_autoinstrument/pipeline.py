@@ -1,0 +1,369 @@
+"""The way out: records wait in a bounded queue; a thread sends them in batches, also after a fork and at exit."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import deque
+from contextvars import Context
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import __version__, config, guard, loading, native
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .logs import LogRecord
+    from .recording import Span
+    from .transport import Answer, Transport
+
+EXIT_SECONDS = 2.0
+RETRY_SECONDS = 300.0  # how long a batch is tried again
+COMPLAIN_SECONDS = 10.0  # how long exports may fail before it is said
+MOST_BATCH_BYTES = 3_000_000  # gRPC servers take 4 MiB, unless told otherwise
+MOST_WAITING_BYTES = 16_000_000
+_NEVER = 1 << 62
+
+# Global state: the queue and the one sender of this process. Appending to a deque takes no lock, so that a garbage
+# collection, a signal handler or a fork in the middle of it does no harm.
+_settings = config.get()
+_exporting = _settings.enabled and _settings.project_id is not None
+_queue: deque[Span | LogRecord] = deque(maxlen=_settings.queue_size)
+_sender: Sender | None = None
+_starting = native.allocate_lock()
+_dropped = 0
+
+
+def add_span(span: Any) -> None:
+    """Queue a span that has ended: ours, or another in the shape that the encoder reads."""
+    # Where spans are not wanted, those that hold an error go all the same: the error is an event of its span.
+    if _settings.traces_exporter != "none" or span.events:
+        _add(span)
+
+
+def add_log(record: LogRecord) -> None:
+    """Queue a log record."""
+    if _settings.logs_exporter != "none" or record.is_error:
+        _add(record)
+
+
+def _add(record: Span | LogRecord) -> None:
+    global _dropped  # noqa: PLW0603 - a count for people; a lost update does no harm
+    if not _exporting:
+        return
+    if len(_queue) == _settings.queue_size:
+        _dropped += 1
+    _queue.append(record)
+    if _sender is None:
+        _start()
+    elif len(_queue) >= _sender.wants:
+        _sender.wake()
+
+
+def _start() -> None:
+    global _sender  # noqa: PLW0603
+    if sys.is_finalizing() or not _starting.acquire(blocking=False):
+        return  # another thread is at it, or this one was interrupted in the midst of it
+    try:
+        if _sender is None:
+            if _in_main_interpreter():
+                with loading.Held():
+                    sender = Sender()
+                sender.start()
+                _sender = sender
+            else:
+                _stop_exporting()
+                guard.say_once("export is off in a sub-interpreter; under mod_wsgi set WSGIApplicationGroup %{GLOBAL}")
+    except Exception as error:  # noqa: BLE001 - the guard
+        _stop_exporting()
+        guard.failed("export", error, "nothing is sent from this process")
+    finally:
+        _starting.release()
+
+
+def _stop_exporting() -> None:
+    global _exporting  # noqa: PLW0603
+    _exporting = False
+    _queue.clear()
+
+
+def _in_main_interpreter() -> bool:
+    """Whether threads may be left running: a sub-interpreter that ends with one aborts the process."""
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from Python 3.13, and before
+        try:
+            interpreters: Any = __import__(name)
+        except ImportError:
+            continue
+        return bool(interpreters.get_current() == interpreters.get_main())
+    return True
+
+
+def flush(timeout_seconds: float = EXIT_SECONDS) -> bool:
+    """Send all that has been recorded until now; False if that was not done within the time."""
+    _wait_for_start(timeout_seconds)
+    return _sender.flush(timeout_seconds) if _sender is not None else not _queue
+
+
+def close(timeout_seconds: float = EXIT_SECONDS) -> None:
+    """Send what waits because the process is about to end: what cannot be sent within the time is lost."""
+    _wait_for_start(timeout_seconds)
+    if _sender is not None:
+        _sender.close(timeout_seconds)
+
+
+def _wait_for_start(timeout_seconds: float) -> None:
+    """Let another thread finish what the first record has begun."""
+    if _sender is None and _queue and _starting.acquire(timeout=timeout_seconds):
+        _starting.release()
+
+
+def after_fork() -> None:
+    """In a forked child: what waits is the parent's to send, and the thread is not here."""
+    global _queue, _sender, _starting, _dropped  # noqa: PLW0603
+    _queue = deque(maxlen=_settings.queue_size)
+    _sender = None
+    _starting = native.allocate_lock()
+    _dropped = 0
+
+
+class Batch(NamedTuple):
+    """An export that is ready to be sent."""
+
+    signal: str
+    body: bytes
+    records: int
+    expires_at: float  # monotonic seconds
+
+
+class Sender:
+    """The background thread, and what it sends with.
+
+    Records are encoded as they come, also while the receiver is away: batches are small, and bounded in bytes.
+    """
+
+    def __init__(self) -> None:
+        # All that the thread needs is loaded here, in the application's thread: an import in the background while
+        # the application forks would leave the child an import lock that nobody releases.
+        from . import otlp, resource, transport
+
+        self._otlp = otlp
+        self._resource = otlp.resource(resource.attributes(_settings))
+        self._scope = otlp.scope("highlight-autoinstrument", __version__)
+        self._transports: dict[str, Transport] = {
+            signal: transport.connect(_settings, signal) for signal in ("traces", "logs")
+        }
+        self._batches: deque[Batch] = deque()
+        # How many records shall wait before the thread is woken.
+        self.wants = _NEVER
+        # A lock that is held while there is nothing to do. Releasing it is atomic and cannot block.
+        self._asleep = native.allocate_lock()
+        self._asleep.acquire()
+        self._flushes: deque[Any] = deque()  # of locks, each released when that flush is done
+        self._flushing: list[Any] = []  # those that the thread has seen
+        self._closing_at: float | None = None  # monotonic seconds
+        self._failing_since: float | None = None
+        self._retry_at = 0.0
+        self._pause = 1.0
+        self._told_dropped_at = float("-inf")
+        self._thread: int | None = None
+
+    def start(self) -> None:
+        """Start the thread, if that can be done: not when the interpreter is ending, nor when there are too many."""
+        try:
+            # It belongs to no unit of work, although one may be about.
+            self._thread = Context().run(native.start_thread, self._run, "highlight-export")
+        except RuntimeError:  # close() will send what waits
+            self.wants = len(_queue) + _settings.batch_size  # then it is tried again
+
+    def wake(self) -> None:
+        """Have the thread look at the queue now."""
+        self.wants = _NEVER
+        if self._thread is None:
+            self.start()
+            return
+        try:
+            self._asleep.release()
+        except (RuntimeError, ValueError):  # it is awake
+            pass
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until what is queued has been sent, or refused."""
+        if self._thread is None:
+            if self._closing_at is not None:
+                self._work()
+            return not _queue and not self._batches
+        if native.get_ident() == self._thread:
+            return False
+        done = native.allocate_lock()
+        done.acquire()
+        self._flushes.append(done)
+        self.wake()
+        in_time: bool = done.acquire(timeout=timeout_seconds)
+        return in_time
+
+    def close(self, timeout_seconds: float) -> None:
+        """Send what waits, or give it up."""
+        self._closing_at = monotonic() + timeout_seconds
+        try:
+            if not self.flush(timeout_seconds) and (_queue or self._batches):
+                guard.say_once(
+                    f"export to {_shown('traces')} was not done within {timeout_seconds:g} s at exit: "
+                    f"records are lost; {_CHECK}"
+                )
+        finally:
+            self._closing_at = None
+        self._tell_dropped(every_seconds=0)
+
+    def _run(self) -> None:
+        while True:
+            urgent = self._wait()
+            try:
+                self._work(urgent=urgent)
+            except Exception as error:  # noqa: BLE001 - the guard
+                guard.failed("an export", error)
+            if not self._batches:
+                for done in self._flushing:
+                    done.release()
+                self._flushing.clear()
+
+    def _wait(self) -> bool:
+        """Wait until there is something to do; True if it shall be done at once."""
+        if not self._batches:
+            self.wants = 1  # before looking: who adds a record afterwards sees it
+            if not _queue and not self._flushes:
+                self._asleep.acquire()
+        pause = max(_settings.schedule_delay, self._retry_at - monotonic() if self._batches else 0)
+        self.wants = min(_settings.batch_size, _settings.queue_size)
+        if not self._flushes and len(_queue) < self.wants:
+            self._asleep.acquire(timeout=min(pause, RETRY_SECONDS))
+        self.wants = _NEVER
+        urgent = bool(self._flushes)
+        while self._flushes:
+            self._flushing.append(self._flushes.popleft())
+        return urgent
+
+    def _work(self, *, urgent: bool = True) -> None:
+        self._encode()
+        if urgent or monotonic() >= self._retry_at:
+            self._deliver()
+        self._tell_dropped()
+
+    # Records become batches
+
+    def _encode(self) -> None:
+        """Make batches of what waits now; what comes in the meantime is for the next round."""
+        remaining = len(_queue)
+        while remaining > 0:
+            # This thread alone takes from the queue: as many as there were are there, unless a fork replaced it.
+            records = [_queue.popleft() for _ in range(min(remaining, _settings.batch_size))]
+            remaining -= _settings.batch_size
+            self._pack("traces", self._otlp.span, [record for record in records if not record.is_log])
+            self._pack("logs", self._otlp.log, [record for record in records if record.is_log])
+        self._drop_oldest()
+
+    def _pack(self, signal: str, encode: Callable[[Any], bytes], records: list[Any]) -> None:
+        """Add one batch, or several where the records are large."""
+        encoded: list[bytes] = []
+        size = 0
+        for record in records:
+            try:
+                message = encode(record)
+            except Exception as error:  # noqa: BLE001 - the guard: one bad record takes no others with it
+                guard.failed("the export of a record", error)
+                continue
+            if encoded and size + len(message) > MOST_BATCH_BYTES:
+                self._add_batch(signal, encoded)
+                encoded, size = [], 0
+            encoded.append(message)
+            size += len(message)
+        if encoded:
+            self._add_batch(signal, encoded)
+
+    def _add_batch(self, signal: str, encoded: list[bytes]) -> None:
+        body = self._transports[signal].packed(self._otlp.request(self._resource, [(self._scope, encoded)]))
+        self._batches.append(Batch(signal, body, len(encoded), monotonic() + RETRY_SECONDS))
+
+    def _drop_oldest(self) -> None:
+        global _dropped  # noqa: PLW0603
+        count = sum(batch.records for batch in self._batches)
+        size = sum(len(batch.body) for batch in self._batches)
+        while len(self._batches) > 1 and (count > _settings.queue_size or size > MOST_WAITING_BYTES):
+            batch = self._batches.popleft()
+            count -= batch.records
+            size -= len(batch.body)
+            _dropped += batch.records
+
+    def _tell_dropped(self, every_seconds: float = 60) -> None:
+        global _dropped  # noqa: PLW0603
+        if _dropped and monotonic() - self._told_dropped_at > every_seconds:
+            guard.say(f"{_dropped} records were dropped, the oldest first: they came faster than they could be sent")
+            _dropped = 0
+            self._told_dropped_at = monotonic()
+
+    # Batches go out
+
+    def _deliver(self) -> None:
+        """Send the batches, until the receiver asks to come back later."""
+        while self._batches:
+            batch = self._batches[0]
+            answer = self._transports[batch.signal].send(batch.body, self._time_left(_settings.timeout))
+            if guard.debugging:
+                words = "spans" if batch.signal == "traces" else "logs"
+                guard.debug(f"export of {batch.records} {words}: {answer.words}")
+            if answer.retry and self._put_off(batch, answer):
+                return
+            if not answer.retry:
+                self._batches.popleft()
+                self._failing_since = None
+                self._retry_at, self._pause = 0.0, 1.0
+                if not answer.accepted:
+                    guard.say_once(
+                        f"export to {_shown(batch.signal)} failed ({answer.words}): records are lost; {_CHECK}"
+                    )
+                elif answer.rejected:
+                    guard.say_once(f"{_shown(batch.signal)} did not take all records ({answer.rejected})")
+
+    def _put_off(self, batch: Batch, answer: Answer) -> bool:
+        """Decide when a batch is tried again; False: now."""
+        global _dropped  # noqa: PLW0603
+        now = monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        wait = answer.retry_after_seconds
+        if self._closing_at is not None:
+            # A receiver that is there may recover in time. One that is not shall not hold up the program's end.
+            wait = min(self._pause, 0.2) if wait is None else wait
+            if answer.reached and now + wait < self._closing_at:
+                self._asleep.acquire(timeout=wait)
+                return False
+            self._batches.clear()
+            guard.say_once(
+                f"export to {_shown(batch.signal)} failed at exit ({answer.words}): records are lost; {_CHECK}"
+            )
+            return True
+        if wait is None:
+            wait = self._pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+            self._pause = min(self._pause * 2, 30.0)
+        self._retry_at = now + min(wait, RETRY_SECONDS)
+        if now - self._failing_since > COMPLAIN_SECONDS:
+            guard.say_once(f"export to {_shown(batch.signal)} fails ({answer.words}) and is tried again; {_CHECK}")
+        if now > batch.expires_at:
+            self._batches.popleft()
+            _dropped += batch.records
+        return True
+
+    def _time_left(self, limit: float) -> float:
+        if self._closing_at is not None:
+            limit = min(limit, self._closing_at - monotonic())
+        return max(0.05, limit)
+
+
+_CHECK = "check HIGHLIGHT_OTLP_ENDPOINT and that the receiver can be reached from here"
+
+
+def _shown(signal: str) -> str:
+    """Where a signal goes, without what may be secret in it."""
+    scheme, _, rest = _settings.url(signal).partition("?")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

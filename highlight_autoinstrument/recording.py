@@ -1,0 +1,196 @@
+"""Span: what OpenTelemetry's API calls one, as light as a request can bear, handed to the exporter when it ends."""
+
+from __future__ import annotations
+
+from random import Random
+from time import perf_counter_ns, time_ns
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+from opentelemetry.trace import SpanContext, StatusCode, TraceFlags, TraceState
+
+from . import config, pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from opentelemetry.trace import SpanKind, Status
+
+    from .context import Unit
+
+# The application's own `random` stays untouched: a program that seeds it expects its numbers back.
+_random = Random()  # noqa: S311 - ids, not secrets
+
+MAX_ATTRIBUTES = 128
+MAX_EVENTS = 128
+
+
+def after_fork() -> None:
+    """Give a forked child ids of its own."""
+    _random.seed()
+
+
+class Span(trace.Span):
+    """A span of ours. `trace.get_current_span()` returns it, so the application may add to it as to any other."""
+
+    __slots__ = (
+        "_clock_ns",
+        "_context",
+        "attributes",
+        "end_ns",
+        "events",
+        "flags",
+        "kind",
+        "links",
+        "name",
+        "parent_id",
+        "sampled",
+        "silent",
+        "span_id",
+        "start_ns",
+        "status",
+        "status_message",
+        "trace_id",
+        "trace_state",
+        "unit",
+    )
+    is_log = False
+
+    def __init__(
+        self,
+        name: str,
+        kind: SpanKind,
+        unit: Unit,
+        attributes: dict[str, Any],
+        parent: tuple[int, int, int] | None,
+        trace_state: str | None = None,
+        trace_id: int = 0,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.unit = unit
+        self.attributes = attributes
+        if parent is None:
+            self.trace_id = trace_id or _random.getrandbits(128) or 1
+            self.parent_id = 0
+            self.sampled = sample(None, self.trace_id)
+        else:
+            self.trace_id, self.parent_id, flags = parent
+            self.sampled = sample(flags, self.trace_id)
+        self.span_id = _random.getrandbits(64) or 1
+        self.trace_state = trace_state
+        self.events: list[tuple[str, int, Mapping[str, Any]]] = []
+        self.links: list[tuple[SpanContext, Mapping[str, Any]]] = []
+        self.status = 0
+        self.status_message = ""
+        self.end_ns = 0
+        self.silent = False  # another instrumentation's span is sent for this work, or none at all
+        self._context: SpanContext | None = None
+        # The wall clock may be set back while the span lasts: durations come from the other one.
+        self.start_ns = time_ns()
+        self._clock_ns = perf_counter_ns()
+
+    def now_ns(self) -> int:
+        """The time of day in nanoseconds, never before the span's start."""
+        return self.start_ns + perf_counter_ns() - self._clock_ns
+
+    @property
+    def parent(self) -> tuple[int, int, int]:
+        """The ids under which a child of this span begins."""
+        return self.trace_id, self.span_id, 1 if self.sampled else 0
+
+    # OpenTelemetry's interface
+
+    def end(self, end_time: int | None = None) -> None:
+        """End the span and hand it to the exporter; only the first call counts."""
+        if not self.end_ns:
+            self.end_ns = end_time or self.now_ns()
+            if self.sampled and not self.silent:
+                pipeline.add_span(self)
+
+    def get_span_context(self) -> SpanContext:
+        """The ids in OpenTelemetry's form."""
+        if self._context is None:
+            flags = TraceFlags(TraceFlags.SAMPLED if self.sampled else TraceFlags.DEFAULT)
+            state = TraceState.from_header([self.trace_state]) if self.trace_state else None
+            self._context = SpanContext(self.trace_id, self.span_id, False, flags, state)
+        return self._context
+
+    def is_recording(self) -> bool:
+        """Whether what is added will be sent."""
+        return self.sampled and not self.silent and not self.end_ns
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set one attribute."""
+        if not self.end_ns and (len(self.attributes) < MAX_ATTRIBUTES or key in self.attributes):
+            self.attributes[key] = value
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set several attributes."""
+        for key, value in attributes.items():
+            self.set_attribute(key, value)
+
+    def add_event(self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None) -> None:
+        """Add an event, `timestamp` in nanoseconds since 1970."""
+        if not self.end_ns and len(self.events) < MAX_EVENTS:
+            self.events.append((name, timestamp or self.now_ns(), dict(attributes or {})))
+
+    def add_link(self, context: SpanContext, attributes: Mapping[str, Any] | None = None) -> None:
+        """Link another span."""
+        if not self.end_ns and len(self.links) < MAX_EVENTS:
+            self.links.append((context, dict(attributes or {})))
+
+    def update_name(self, name: str) -> None:
+        """Rename the span."""
+        if not self.end_ns:
+            self.name = name
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        """Set the status; as in OpenTelemetry OK is final, and UNSET says nothing."""
+        if isinstance(status, StatusCode):
+            code, message = status.value, description
+        else:
+            code, message = status.status_code.value, status.description
+        if not self.end_ns and code and self.status != StatusCode.OK.value:
+            self.status = code
+            self.status_message = (message or "") if code == StatusCode.ERROR.value else ""
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Mapping[str, Any] | None = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        """Record an exception as an event, unless it has been recorded already."""
+        from . import errors
+
+        errors.record_on(self, exception, attributes, timestamp)
+
+    # Ours
+
+    def fail(self, error_type: str, message: str = "") -> None:
+        """Mark the span as failed."""
+        if not self.end_ns and self.status != StatusCode.OK.value:
+            self.status = StatusCode.ERROR.value
+            self.status_message = message
+            self.attributes.setdefault("error.type", error_type)
+
+
+def _sampler() -> Callable[[int | None, int], bool]:
+    """OTEL_TRACES_SAMPLER's sampler: a function of the parent's flags (None: no parent) and the trace id."""
+    settings = config.get()
+    name = settings.sampler
+    ratio = {"on": 1.0, "off": 0.0}.get(name.rpartition("_")[2], settings.sampler_arg)
+    bound = int(ratio * (1 << 64))  # OpenTelemetry's specification: the lower 64 bits of the trace id decide
+
+    def by_ratio(_: int | None, trace_id: int) -> bool:
+        return (trace_id & 0xFFFFFFFFFFFFFFFF) < bound
+
+    def by_parent(flags: int | None, trace_id: int) -> bool:
+        return bool(flags & 1) if flags is not None else (trace_id & 0xFFFFFFFFFFFFFFFF) < bound
+
+    return by_parent if name.startswith("parentbased") else by_ratio
+
+
+sample = _sampler()

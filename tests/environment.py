@@ -1,0 +1,56 @@
+"""A virtual environment with the project in it, made on a bare machine: CPython, and nothing more, is needed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def enter(folder: Path, requirements: list[str], *, extras: str = "") -> None:
+    """Go on in a virtual environment that has the project and the requirements; returns once this runs there."""
+    if Path(sys.prefix) == folder:
+        return
+    python = make(folder, requirements, extras=extras)
+    os.execv(python, [python, *sys.orig_argv[1:]])
+
+
+def make(
+    folder: Path, requirements: list[str], *, extras: str = "", python: str = sys.executable, project: bool = True
+) -> str:
+    """Make the environment, or bring it up to date; return its interpreter. `project=False`: without the project."""
+    if sys.version_info < (3, 10):  # noqa: UP036 - whoever runs this has any Python
+        sys.exit(f"CPython 3.10 or later is needed; this is {sys.version.split()[0]}")
+    interpreter = folder / "bin" / "python"
+    if not (folder / "bin" / "pip").exists():
+        print(f"making {folder.name} ...", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        if _run([python, "-m", "venv", str(folder)]) != 0:
+            _without_ensurepip(python, folder)
+    print("installing ...", flush=True)
+    command = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if project:
+        command += ["--editable", f"{ROOT}[{extras}]" if extras else str(ROOT)]
+    if _run([*command, *requirements]) != 0:
+        sys.exit("pip could not install the project: see above; is there a network?")
+    return str(interpreter)
+
+
+def _without_ensurepip(python: str, folder: Path) -> None:
+    """Debian keeps ensurepip in a package of its own."""
+    package = f"python3.{sys.version_info.minor}-venv"
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        sys.exit(f"this Python cannot make virtual environments; install it: apt-get install {package}")
+    _run(["apt-get", "update", "-qq"])
+    _run(["apt-get", "install", "-y", "-qq", package])
+    shutil.rmtree(folder, ignore_errors=True)
+    if _run([python, "-m", "venv", str(folder)]) != 0:
+        sys.exit(f"no virtual environment could be made with {python}")
+
+
+def _run(command: list[str]) -> int:
+    return subprocess.run(command, check=False).returncode

@@ -1,0 +1,161 @@
+"""Flask under its own server: routes, errors that handlers turn into answers, streaming."""
+
+from __future__ import annotations
+
+import pytest
+
+APP = """
+import logging, os, time
+from flask import Flask, Response, abort, stream_with_context
+from flask.views import MethodView
+
+app = Flask(__name__)
+logging.getLogger("werkzeug").disabled = True
+
+class Handled(Exception): pass
+class Refused(Exception): pass
+
+@app.errorhandler(Handled)
+def handled(error):
+    return "sorry", os.environ.get("HANDLED_STATUS", "503 Sorry")
+
+@app.errorhandler(Refused)
+def refused(error):
+    return "refused", 409
+
+@app.get("/boom/<path:rest>")
+def boom(rest): raise ValueError(rest)
+
+@app.get("/handled")
+def raise_handled(): raise Handled("by a handler")
+
+@app.get("/refused")
+def raise_refused(): raise Refused("by a handler")
+
+@app.get("/abort/<int:code>")
+def aborting(code): abort(code)
+
+@app.get("/stream/<int:fail>")
+def stream(fail):
+    def chunks():
+        app.logger.warning("first chunk")
+        yield "one "
+        if fail: raise RuntimeError("half-way")
+        yield "two"
+    return Response(stream_with_context(chunks()))
+
+@app.get("/logged")
+def logged():
+    try:
+        raise KeyError("once")
+    except KeyError:
+        app.logger.exception("caught")
+        raise
+
+@app.get("/constant")
+def constant(): raise CONSTANT
+
+CONSTANT = OSError("raised again and again")
+
+@app.before_request
+def before(): pass
+
+if __name__ == "__main__":
+    app.run(port=int(os.environ["PORT"]))
+"""
+HEADERS = {"x-highlight-request": "s1/r1"}
+
+
+@pytest.fixture
+def flask(run_service):
+    return run_service("python app.py", files={"app.py": APP})
+
+
+def seen(receiver):
+    return [(span.name, span.session, span.status, span.attributes["http.status_code"]) for span in receiver.spans]
+
+
+def errors(receiver):
+    return [(error.type, error.message, error.session) for error in receiver.errors]
+
+
+def test_an_unhandled_exception_is_one_error(flask, receiver):
+    assert flask.get("/boom/a/b", HEADERS).status == 500
+
+    receiver.wait(spans=1, logs=1)
+    assert seen(receiver) == [("GET /boom/<path:rest>", "s1", "ERROR", 500)]
+    assert errors(receiver) == [("ValueError", "a/b", "s1")]
+    assert [log.body for log in receiver.logs] == ["Exception on /boom/a/b [GET]"]
+    assert receiver.spans[0].attributes["http.route"] == "/boom/<path:rest>"
+    assert receiver.spans[0].attributes["error.type"] == "500"
+
+
+def test_an_exception_that_a_handler_turns_into_a_5xx_is_an_error(flask, receiver):
+    assert flask.get("/handled", HEADERS).status == 503
+
+    receiver.wait(spans=1)
+    assert seen(receiver) == [("GET /handled", "s1", "ERROR", 503)]
+    assert errors(receiver) == [("__main__.Handled", "by a handler", "s1")]
+
+
+def test_an_exception_that_a_handler_turns_into_a_4xx_is_none(flask, receiver):
+    assert flask.get("/refused", HEADERS).status == 409
+    assert flask.get("/abort/404", HEADERS).status == 404
+    assert flask.get("/nowhere", HEADERS).status == 404
+
+    receiver.wait(spans=3)
+    assert seen(receiver) == [
+        ("GET /refused", "s1", "UNSET", 409),
+        ("GET /abort/<int:code>", "s1", "UNSET", 404),
+        ("GET", "s1", "UNSET", 404),
+    ]
+    assert errors(receiver) == []
+
+
+def test_abort_with_a_5xx_is_an_error(flask, receiver):
+    assert flask.get("/abort/502", HEADERS).status == 502
+
+    receiver.wait(spans=1)
+    assert seen(receiver) == [("GET /abort/<int:code>", "s1", "ERROR", 502)]
+    assert [(error.type, error.session) for error in receiver.errors] == [("werkzeug.exceptions.BadGateway", "s1")]
+
+
+def test_a_streamed_body_is_part_of_its_request(flask, receiver):
+    assert flask.get("/stream/0", HEADERS).text == "one two"
+
+    receiver.wait(spans=1, logs=1)
+    assert seen(receiver) == [("GET /stream/<int:fail>", "s1", "UNSET", 200)]
+    assert [(log.body, log.session, log.span_id) for log in receiver.logs] == [
+        ("first chunk", "s1", receiver.spans[0].span_id)
+    ]
+
+
+def test_a_body_that_fails_half_way_is_an_error_of_its_request(flask, receiver):
+    flask.raw(b"GET /stream/1 HTTP/1.0\r\nx-highlight-request: s1/r1\r\n\r\n")
+
+    receiver.wait(spans=1, errors=1)
+    assert seen(receiver) == [("GET /stream/<int:fail>", "s1", "ERROR", 200)]
+    assert errors(receiver) == [("RuntimeError", "half-way", "s1")]
+
+
+def test_an_exception_that_is_logged_and_raised_is_one_error(flask, receiver):
+    assert flask.get("/logged", HEADERS).status == 500
+
+    receiver.wait(spans=1, logs=2)
+    assert errors(receiver) == [("KeyError", "'once'", "s1")]
+    assert [(log.body, "exception.type" in log.attributes) for log in receiver.logs] == [
+        ("caught", True),
+        ("Exception on /logged [GET]", False),
+    ]
+    assert seen(receiver) == [("GET /logged", "s1", "ERROR", 500)]
+
+
+def test_one_exception_object_raised_in_two_requests_is_an_error_of_each(flask, receiver):
+    flask.get("/constant", {"x-highlight-request": "s1/r1"})
+    flask.get("/constant", {"x-highlight-request": "s2/r2"})
+
+    receiver.wait(spans=2, errors=2)
+    assert errors(receiver) == [
+        ("OSError", "raised again and again", "s1"),
+        ("OSError", "raised again and again", "s2"),
+    ]

@@ -1,0 +1,52 @@
+"""The tests, as everybody runs them: sets up what they need, then style, types and behaviour.
+
+    python3 tests/run.py [--quick] [PYTEST ARGUMENTS]
+
+`--quick` leaves out style, types and coverage. The environment is .venv-test beside the project.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import environment
+
+# Real servers that the tests start; Debian's packages, by the program that each brings.
+PROGRAMS = {"redis-server": "redis-server"}
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    quick = "--quick" in arguments
+    arguments = [argument for argument in arguments if argument != "--quick"]
+    environment.enter(environment.ROOT / ".venv-test", [], extras="test")
+    _install_programs()
+    steps = []
+    if not quick:
+        steps = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]]
+    pytest = ["pytest", *arguments]
+    if not quick:
+        pytest[1:1] = ["--cov", "--cov-report=term:skip-covered"]
+    for step in [*steps, pytest]:
+        print("+", " ".join(step), flush=True)
+        status = subprocess.run([sys.executable, "-m", *step], cwd=environment.ROOT, check=False).returncode
+        if status != 0:
+            return status
+    return 0
+
+
+def _install_programs() -> None:
+    missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    if missing:
+        print("installing", *missing, flush=True)
+        if subprocess.run(["apt-get", "install", "-y", "-qq", *missing], check=False).returncode != 0:
+            sys.exit(f"the tests need these programs: apt-get install {' '.join(missing)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

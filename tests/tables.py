@@ -1,0 +1,55 @@
+"""The README's tables, made from the code that they describe: `python3 tests/tables.py` writes them anew."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from highlight_autoinstrument.config import SETTINGS  # noqa: E402
+
+README = ROOT / "README.md"
+INTEGRATIONS = ROOT / "highlight_autoinstrument" / "integrations"
+
+
+def settings() -> str:
+    """One row for each setting: its variables, the first that is set winning, and its meaning."""
+    rows = ["| variable | meaning |", "|---|---|"]
+    for setting in SETTINGS:
+        variables = ", else ".join(f"`{name}`" for name in setting.variables)
+        rows.append(f"| {variables} | {setting.meaning} |")
+    return "\n".join(rows)
+
+
+def integrations() -> str:
+    """One row for each file: its name, by which it can be disabled, and the sentence at its top."""
+    rows = ["| name | what it does | lines |", "|---|---|---|"]
+    for file in sorted(INTEGRATIONS.glob("[!_]*.py")):
+        source = file.read_text()
+        sentence = (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
+        rows.append(f"| `{file.stem}` | {sentence} | {len(source.splitlines())} |")
+    return "\n".join(rows)
+
+
+TABLES = {"settings": settings, "integrations": integrations}
+
+
+def with_tables(text: str) -> str:
+    """A text with its tables made anew, between `<!-- name -->` and `<!-- end -->`."""
+    for name, make in TABLES.items():
+        table = make()
+        text = re.sub(
+            rf"(<!-- {name} -->\n)(?:(?!<!--).)*(\n<!-- end -->)",
+            lambda match, table=table: match[1] + table + match[2],
+            text,
+            flags=re.DOTALL,
+        )
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text()))

@@ -1,0 +1,326 @@
+"""A wrapped function stays what it was, whatever its hook does."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import pickle
+import sys
+import types
+
+import pytest
+
+from highlight_autoinstrument import guard, patching
+
+
+class Library:
+    """Stands for any library's class: functions of each kind."""
+
+    def plain(self, url: str, /, method: str = "GET", *rest: object, timeout: int = 1, **options: object) -> tuple:
+        """Its own docstring."""
+        return (url, method, rest, timeout, options)
+
+    async def coroutine(self, url: str) -> str:
+        await asyncio.sleep(0)
+        return url
+
+    @classmethod
+    def of_class(cls, value: int) -> tuple:
+        return cls, value
+
+    @staticmethod
+    def of_nobody(value: int) -> int:
+        return value
+
+    def failing(self, error: BaseException) -> None:
+        raise error
+
+
+class Child(Library):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    """The guard as users have it: a failure is said, and goes no further."""
+    lines = []
+    monkeypatch.setattr(guard, "raises", False)
+    monkeypatch.setattr(guard, "_said", set())
+    monkeypatch.setattr(guard, "_sink", lines.append)
+    return lines
+
+
+@pytest.fixture
+def library():
+    """A copy of the class, so that each test patches its own."""
+    return type("Library", (), {**vars(Library), "__module__": __name__, "__qualname__": "Library"})
+
+
+def nothing(call):
+    yield
+
+
+def test_a_wrapped_function_is_still_that_function(library):
+    bare = library.plain
+    patching.wrap(library, "plain", nothing)
+
+    assert isinstance(library.plain, types.FunctionType)
+    assert library.plain is not bare
+    assert inspect.signature(library.plain) == inspect.signature(bare)
+    assert (library.plain.__name__, library.plain.__qualname__, library.plain.__doc__) == (
+        "plain",
+        "Library.plain",
+        "Its own docstring.",
+    )
+    assert library().plain("u", "POST", 1, 2, timeout=3, x=4) == ("u", "POST", (1, 2), 3, {"x": 4})
+
+
+def test_a_wrapped_coroutine_function_is_still_one(library):
+    patching.wrap(library, "coroutine", nothing)
+
+    assert inspect.iscoroutinefunction(library.coroutine)
+    running = library().coroutine("u")
+    assert (running.__name__, running.__qualname__) == ("coroutine", "Library.coroutine")
+    assert asyncio.run(running) == "u"
+
+
+def test_class_and_static_methods_stay_what_they_are(library):
+    patching.wrap(library, "of_class", nothing)
+    patching.wrap(library, "of_nobody", nothing)
+
+    assert isinstance(vars(library)["of_class"], classmethod)
+    assert isinstance(vars(library)["of_nobody"], staticmethod)
+    assert library.of_class(1) == (library, 1)
+    assert library().of_nobody(2) == 2
+
+
+def test_a_wrapped_function_can_be_pickled(monkeypatch):
+    monkeypatch.setattr(Library, "plain", Library.plain)
+    patching.wrap(Library, "plain", nothing)
+
+    assert pickle.loads(pickle.dumps(Library.plain)) is Library.plain
+
+
+def test_an_inherited_function_is_wrapped_for_the_class_alone():
+    try:
+        patching.wrap(Child, "plain", nothing)
+
+        assert "__highlight__" in Child.plain.__dict__
+        assert "__highlight__" not in Library.plain.__dict__
+    finally:
+        del Child.plain
+
+
+def test_what_is_wrapped_already_and_what_is_not_there_are_left_alone(library):
+    patching.wrap(library, "plain", nothing)
+    wrapped = library.plain
+    patching.wrap(library, "plain", nothing)
+    patching.wrap(library, "absent", nothing)
+
+    assert library.plain is wrapped
+    assert not hasattr(library, "absent")
+
+
+def test_a_built_in_is_wrapped_by_wrapt_and_stays_one():
+    owner = types.SimpleNamespace(__name__="owner", length=len)
+    seen = []
+
+    def hook(call):
+        seen.append(call["obj"])
+        yield
+
+    patching.wrap(owner, "length", hook)
+
+    assert owner.length([1, 2]) == 2
+    assert seen == [[1, 2]]
+    assert isinstance(owner.length, types.BuiltinFunctionType)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"), [(("u", "POST"), {}), (("u",), {"method": "POST"}), (("u",), {"method": "POST", "timeout": 1})]
+)
+def test_a_hook_reads_and_replaces_an_argument_however_it_was_passed(library, args, kwargs):
+    given = dict(kwargs)
+
+    def hook(call):
+        assert call["method"] == "POST"
+        assert call.get("absent", "default") == "default"
+        call["method"] = "PUT"
+        yield
+
+    patching.wrap(library, "plain", hook)
+
+    assert library().plain(*args, **kwargs) == ("u", "PUT", (), 1, {})
+    assert kwargs == given
+
+
+def test_a_hook_adds_an_argument_that_was_not_given(library):
+    def hook(call):
+        call["timeout"] = 9
+        yield
+
+    patching.wrap(library, "plain", hook)
+
+    assert library().plain("u") == ("u", "GET", (), 9, {})
+
+
+def test_a_hook_sees_the_result_and_may_replace_it(library):
+    def hook(call):
+        result = yield
+        return [result]
+
+    patching.wrap(library, "of_nobody", hook)
+
+    assert library.of_nobody(1) == [1]
+
+
+def test_a_hook_that_returns_before_the_yield_is_not_asked_again(library):
+    def hook(call):
+        return
+        yield
+
+    patching.wrap(library, "of_nobody", hook)
+
+    assert library.of_nobody(1) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), KeyboardInterrupt(), StopIteration(1), GeneratorExit(), StopAsyncIteration()]
+)
+def test_the_exception_stays_the_applications(library, quiet, error):
+    seen = []
+
+    def hook(call):
+        try:
+            yield
+        except BaseException as raised:
+            seen.append(raised)
+            raise
+
+    patching.wrap(library, "failing", hook)
+    cause = error.__cause__ = OSError("its own")
+
+    with pytest.raises(type(error)) as caught:
+        library().failing(error)
+
+    assert caught.value is error
+    assert error.__cause__ is cause
+    assert error.__context__ is None
+    names = [entry.name for entry in caught.traceback]
+    # No frame of ours in the application's traceback; Python 3.10 insists on it.
+    assert ("wrapper" in names) == (sys.version_info < (3, 11))
+    assert names[-1] == "failing"
+    assert seen == [error] or isinstance(error, StopIteration)
+    assert quiet == []
+
+
+def test_a_hook_that_swallows_the_exception_cannot(library):
+    def hook(call):
+        try:
+            yield
+        except ValueError:
+            return
+
+    patching.wrap(library, "failing", hook)
+
+    with pytest.raises(ValueError, match="x"):
+        library().failing(ValueError("x"))
+
+
+def test_a_call_that_lacks_an_argument_fails_as_ever(library, quiet):
+    def hook(call):
+        call["value"]
+        yield
+
+    patching.wrap(library, "of_nobody", hook)
+
+    with pytest.raises(TypeError, match="value"):
+        library.of_nobody()
+    assert library.of_nobody(1) == 1
+    assert quiet == []
+
+
+def broken_before(call):
+    raise RuntimeError("before")
+    yield
+
+
+def broken_after(call):
+    yield
+    raise RuntimeError("after")
+
+
+def broken_at_exception(call):
+    try:
+        yield
+    except BaseException:  # noqa: BLE001 - whatever was raised is raised as another
+        raise RuntimeError("at the exception") from None
+
+
+def yields_twice(call):
+    yield
+    yield
+
+
+@pytest.mark.parametrize("hook", [broken_before, broken_after, yields_twice])
+def test_a_hook_that_fails_is_said_once_and_off(library, quiet, hook):
+    patching.wrap(library, "of_nobody", hook)
+
+    assert [library.of_nobody(number) for number in range(3)] == [0, 1, 2]
+    assert len(quiet) == 1
+    assert "Library.of_nobody is off: RuntimeError" in quiet[0]
+    assert "HIGHLIGHT_DISABLED_INTEGRATIONS=" in quiet[0]
+
+
+def test_a_hook_that_fails_at_an_exception_is_off_and_the_exception_passes(library, quiet):
+    patching.wrap(library, "failing", broken_at_exception)
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="x"):
+            library().failing(ValueError("x"))
+    assert len(quiet) == 1
+
+
+@pytest.mark.parametrize("hook", [broken_before, broken_after])
+def test_a_hook_around_a_coroutine_fails_as_quietly(library, quiet, hook):
+    patching.wrap(library, "coroutine", hook)
+
+    assert [asyncio.run(library().coroutine("u")) for _ in range(2)] == ["u", "u"]
+    assert len(quiet) == 1
+
+
+def test_in_tests_a_failure_is_raised(library, monkeypatch):
+    monkeypatch.setattr(guard, "raises", True)
+    patching.wrap(library, "of_nobody", broken_before)
+
+    with pytest.raises(RuntimeError, match="before"):
+        library.of_nobody(1)
+
+
+def test_a_guarded_callback_that_fails_is_said_once_and_off(quiet):
+    calls = []
+
+    @patching.guarded
+    def callback(value):
+        calls.append(value)
+        raise RuntimeError("broken")
+
+    assert [callback(1), callback(2)] == [None, None]
+    assert calls == [1]
+    assert len(quiet) == 1
+
+
+def test_a_replacement_keeps_the_functions_looks(library):
+    def make(function):
+        def wrapper(self, *args, **kwargs):
+            return ("seen", function(self, *args, **kwargs))
+
+        return wrapper
+
+    bare = library.plain
+    patching.replace(library, "plain", make)
+    patching.replace(library, "plain", make)
+
+    assert library().plain("u")[0] == "seen"
+    assert library().plain("u")[1][0] == "u"
+    assert inspect.signature(library.plain) == inspect.signature(bare)
