@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .api import (
         consume_error,
         flush,
+        message_context,
         parse_headers,
         record_exception,
         set_debug_mode,
@@ -21,6 +22,7 @@ __all__ = [
     "__version__",
     "consume_error",
     "flush",
+    "message_context",
     "parse_headers",
     "record_exception",
     "set_debug_mode",

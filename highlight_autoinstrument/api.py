@@ -8,7 +8,7 @@ import sys
 from copy import copy
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import active, bootstrap, config, errors, guard, incoming, logs, pipeline, propagation, spans
+from . import active, bootstrap, config, errors, guard, incoming, logs, messaging, pipeline, propagation, spans
 from .context import HighlightRequest, Unit
 
 if TYPE_CHECKING:
@@ -184,6 +184,38 @@ class trace:  # noqa: N801 - reads as a function: `@trace("name")`, `with trace(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, tb)
+
+
+class message_context:  # noqa: N801 - reads as a function
+    """The unit of work of one message of a batch, for the loop that works on it.
+
+    `message` is what the library gave (a record of Kafka's, a message of SQS's), or anything with `headers`, or headers
+    themselves. An exception that leaves the block is reported with the message's session.
+
+        for record in consumer.poll():
+            with message_context(record):
+                ...
+    """
+
+    def __init__(self, message: Any) -> None:
+        self._message = message
+        self._processing: messaging.Processing | None = None
+
+    def __enter__(self) -> None:
+        if config.get().enabled:
+            try:
+                self._processing = messaging.message_context(self._message)
+                self._processing.__enter__()
+            except Exception as error:  # noqa: BLE001 - the guard
+                guard.failed("message_context", error)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        processing, self._processing = self._processing, None
+        if processing is not None:
+            try:
+                processing.__exit__(kind, error, tb)
+            except Exception as failure:  # noqa: BLE001 - the guard
+                guard.failed("message_context", failure)
 
 
 class _OpenTrace:

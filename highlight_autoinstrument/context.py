@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
 
+    from .messaging import Received
     from .recording import Span
 
 _KEY = otel.create_key("highlight-unit")
@@ -133,6 +134,20 @@ class Carried:
             detach(token)
 
 
+# The message that the code here works on, from one receive to the next: see messaging.py.
+_received: contextvars.ContextVar[Received | None] = contextvars.ContextVar("highlight-received", default=None)
+
+
+def received() -> Received | None:
+    """The message that was received here last, and is being worked on."""
+    return _received.get()
+
+
+def set_received(message: Received | None) -> None:
+    """Note which message is being worked on here."""
+    _received.set(message)
+
+
 def give(greenlet: Any) -> None:
     """Have a greenlet that has not begun run in the present unit of work, unless it has got a context of its own.
 
@@ -147,6 +162,11 @@ def give(greenlet: Any) -> None:
 def current_span() -> trace.Span:
     """OpenTelemetry's current span, ours or another's."""
     return trace.get_current_span()
+
+
+def span_context(trace_id: int, span_id: int, flags: int) -> trace.SpanContext:
+    """The ids of a span elsewhere in OpenTelemetry's form, as a link needs them."""
+    return trace.SpanContext(trace_id, span_id, True, trace.TraceFlags(flags))
 
 
 def span_ids(span: trace.Span) -> tuple[int, int, int] | None:

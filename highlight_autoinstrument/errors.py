@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import active, tracebacks
+from . import active, context, tracebacks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,6 +117,19 @@ def record_aside(unit: Unit | None, error: BaseException, attributes: Mapping[st
     """Report an exception that happened beside a unit of work and does not fail it, as in a thread that it started."""
     if is_error(error) and claim(error, unit):
         _log(unit, error, attributes)
+
+
+def record_uncaught(error: BaseException) -> None:
+    """Report an exception that ends a thread, or the program, where it was not caught.
+
+    It fails the message that was being worked on there, if any. Another unit of work has only started the thread.
+    """
+    unit = active.current()
+    message = context.received() if unit is not None else None
+    if message is not None and message.work.unit is unit:
+        message.work.fail(error)
+    else:
+        record_aside(unit, error)
 
 
 def record_on(

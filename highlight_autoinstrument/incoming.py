@@ -46,12 +46,16 @@ def begin(name: str, kind: SpanKind, get: Callable[[str], str | None], attribute
 
     `get` returns what came in under a header of that name (lower case), or None.
     """
-    ids = propagation.extract(get)
-    parent = propagation.parse_traceparent(get("traceparent"))
+    ids, parent = read(get)
     state = propagation.parse_tracestate(get("tracestate")) if parent is not None else None
     if guard.debugging:
         guard.debug(f"{name} {attributes.get('url.path', '')}: {_told(ids, parent, get)}")
     return start(name, kind, ids, parent, attributes, state)
+
+
+def read(get: Callable[[str], str | None]) -> tuple[HighlightRequest | None, tuple[int, int, int] | None]:
+    """The ids of what came in, and trace id, span id and flags of what it continues."""
+    return propagation.extract(get), propagation.parse_traceparent(get("traceparent"))
 
 
 def start(

@@ -34,6 +34,9 @@ def close() -> None:
     # Where nothing was recorded, the pipeline has not been loaded.
     if f"{__package__}.pipeline" in sys.modules:
         try:
+            messaging = sys.modules.get(f"{__package__}.messaging")
+            if messaging is not None:
+                messaging.end_all()
             loading.load("pipeline").close()
         except Exception as error:  # noqa: BLE001 - the guard
             guard.failed("export at exit", error)
@@ -86,11 +89,12 @@ def _unraisablehook(unraisable: sys.UnraisableHookArgs) -> None:
 
 def _guarded_record(hook: str, error: BaseException, *, foreign: bool = False) -> None:
     try:
-        from . import active
-
         errors = loading.load("errors")
         # A garbage collection runs wherever it happens to: the unit of work here need not be the one that failed.
-        errors.record_aside(None if foreign else active.current(), error)
+        if foreign:
+            errors.record_aside(None, error)
+        else:
+            errors.record_uncaught(error)
     except Exception as failure:  # noqa: BLE001 - the guard
         guard.failed(hook, failure)
 

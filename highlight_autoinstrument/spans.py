@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-INTERNAL = SpanKind.INTERNAL
-__all__ = ["INTERNAL", "INVALID_SPAN"]  # for those that do not load OpenTelemetry themselves
+# For those that do not load OpenTelemetry themselves.
+INTERNAL, PRODUCER, CONSUMER = SpanKind.INTERNAL, SpanKind.PRODUCER, SpanKind.CONSUMER
+__all__ = ["CONSUMER", "INTERNAL", "INVALID_SPAN", "PRODUCER"]
 
 # The span of a request that is served here.
 
@@ -188,3 +189,13 @@ def rpc(system: str, full_method: str, address: str = "") -> dict[str, Any]:
     if address:
         attributes["server.address"] = address
     return attributes
+
+
+def message(system: str, destination: str, operation: str) -> dict[str, Any]:
+    """The attributes of sending a message (`send`) or of working on one (`process`)."""
+    return {
+        "messaging.system": system,
+        "messaging.destination.name": destination,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+    }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support import brokers
 from tests.support.grpc_receiver import GrpcReceiver
 from tests.support.receiver import Receiver
 from tests.support.services import Service, run_program
@@ -58,3 +59,41 @@ def run_service(receiver: Receiver, tmp_path: Path) -> Iterator[Callable[..., Se
 def run_python(receiver: Receiver, tmp_path: Path) -> Callable[..., Any]:
     """Run a program once, reporting to `receiver`."""
     return partial(run_program, endpoint=receiver.url, folder=tmp_path)
+
+
+# Brokers, each started by the first test that needs it and stopped after the last test of all.
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[brokers.Kafka]:
+    """A broker of Kafka's protocol; make a topic of your own."""
+    with brokers.kafka(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Redis."""
+    with brokers.redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """RabbitMQ."""
+    with brokers.rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """NATS, with JetStream."""
+    with brokers.nats(tmp_path_factory.mktemp("nats")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def aws_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A stand-in for AWS."""
+    with brokers.aws(tmp_path_factory.mktemp("aws")) as url:
+        yield url

@@ -17,7 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import environment
 
 # Real servers that the tests start; Debian's packages, by the program that each brings.
-PROGRAMS = {"redis-server": "redis-server"}
+PROGRAMS = {
+    "redis-server": "redis-server",
+    "nats-server": "nats-server",
+    "openssl": "openssl",
+    "rabbitmq-server": "rabbitmq-server",
+}
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ INTEGRATIONS = [name for name in FILES if name.startswith("integrations/") and n
 
 # Loaded whenever Python starts, or when a library is imported: before OpenTelemetry is, if it ever is.
 AT_START = ["__init__", "bootstrap", "config", "guard", "imports", "lifecycle", "loading", "active", "later"]
-PROTOCOLS = ["wsgi", "asgi", "grpc_client", "grpc_server", "loops"]
+PROTOCOLS = ["wsgi", "asgi", "messaging", "grpc_client", "grpc_server", "loops", "outside"]
 BEFORE_OPENTELEMETRY = [*AT_START, "patching", *PROTOCOLS, *INTEGRATIONS]
 FOR_INTEGRATIONS = {"active", "config", "guard", "later", "lifecycle", "patching", *PROTOCOLS}
 

@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from tests.support import services
 from tests.support.grpc_receiver import GrpcReceiver
 from tests.support.receiver import Misbehaviour, Receiver
-from tests.support.services import Response, Service, agent_tracebacks, free_port, run_program, wait_until
+from tests.support.services import Response, Service, accepts, agent_tracebacks, free_port, run_program, wait_until
 
 RESOURCE = Resource({"service.name": "shop"})
 SESSION = {"highlight.session_id": "session1", "highlight.trace_id": "request1"}
@@ -346,7 +346,7 @@ def test_a_service_serves_its_files_and_ends_by_the_signal(run_service, tmp_path
     assert service.raw(b"GARBAGE\r\n\r\n").startswith(b"<!DOCTYPE HTML") is True
     assert "GET /a.txt" in service.stderr
     assert service.stop() == -signal.SIGTERM
-    assert not service.accepts()
+    assert not accepts(service.port)
 
 
 def test_a_service_is_stopped_by_the_signal_that_is_asked_for(run_service):

@@ -43,7 +43,7 @@ def work(call: Call) -> Generator[None, None, None]:
     try:
         yield
     except Exception as error:
-        errors.record_aside(active.current(), error)
+        errors.record_uncaught(error)
         raise
 
 

@@ -36,7 +36,7 @@ def spawned(greenlet: Any) -> None:
 
 def record_error(call: Call) -> Generator[None, None, None]:
     if isinstance(call["value"], BaseException):
-        errors.record_aside(active.current(), call["value"])
+        errors.record_uncaught(call["value"])
     yield
 
 

@@ -6,6 +6,7 @@ import sys
 
 from .. import active, lifecycle
 from ..later import context, errors
+from ..outside import outside
 from ..patching import wrap
 
 TYPE_CHECKING = False
@@ -24,7 +25,7 @@ def patch(module: ModuleType) -> None:
         # The whole life of a child, by any start method: its finalizers and its other threads are done after it.
         wrap(module.BaseProcess, "_bootstrap", sending)
     elif module.__name__ == "multiprocessing.pool":
-        wrap(module.Pool, "__init__", making)
+        wrap(module.Pool, "__init__", outside)
         for name in ("apply_async", "_map_async", "imap", "imap_unordered"):
             wrap(module.ThreadPool, name, handing_over)  # not Pool, whose jobs are pickled
     else:
@@ -40,19 +41,8 @@ def sending(call: Call) -> Generator[None, Any, Any]:
 def reporting(call: Call) -> Generator[None, Any, Any]:
     error = sys.exc_info()[1]
     if error is not None:
-        errors.record_aside(active.current(), error)
+        errors.record_uncaught(error)
     yield
-
-
-def making(call: Call) -> Generator[None, Any, Any]:
-    if active.current() is None:
-        return
-    # Its threads and processes outlive this unit of work and must not begin in it.
-    token = context.attach(context.empty())
-    try:
-        yield
-    finally:
-        context.detach(token)
 
 
 def handing_over(call: Call) -> Generator[None, Any, Any]:

@@ -62,4 +62,4 @@ def reporting(make_invoke: Callable[..., Any]) -> Callable[..., Any]:
 
 @guarded
 def record(error: BaseException) -> None:
-    errors.record_aside(active.current(), error)
+    errors.record_uncaught(error)

@@ -38,6 +38,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def accepts(port: int) -> bool:
+    """Whether something listens on a port."""
+    with socket.socket() as probe:
+        # A probe that is given this very port to connect from finds itself.
+        return probe.connect_ex(("127.0.0.1", port)) == 0 and probe.getsockname()[1] != port
+
+
 def wait_until(condition: Callable[[], object], timeout: float = 20, what: str = "") -> None:
     """Ask again and again until the condition holds."""
     deadline = time.monotonic() + timeout
@@ -144,7 +151,7 @@ class Service:
             )
         try:
             if wait == "port":
-                self._wait(self.accepts, "for the port")
+                self._wait(lambda: accepts(self.port), "for the port")
             elif callable(wait):
                 self._wait(lambda: wait(self), "for the service")
         except BaseException:
@@ -161,12 +168,6 @@ class Service:
         except AssertionError as error:
             msg = f"{error}\n{self.output}"
             raise AssertionError(msg) from None
-
-    def accepts(self) -> bool:
-        """Whether something listens on the port."""
-        with socket.socket() as probe:
-            # A probe that is given this very port to connect from finds itself.
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0 and probe.getsockname()[1] != self.port
 
     @property
     def url(self) -> str:

@@ -1,0 +1,257 @@
+"""A message or a job: the headers that go out with it, and the unit of work of whoever works on it."""
+
+from __future__ import annotations
+
+import os
+import weakref
+
+from . import active
+from .later import context, errors, incoming, outgoing, spans
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+    from typing import Any
+
+    from .context import HighlightRequest
+    from .incoming import Work
+    from .spans import Nothing, Piece
+
+    Ids = tuple[int, int, int]
+
+_LONGEST_VALUE = 65_536  # bytes of one header that are looked at
+
+
+# What goes out
+
+
+def send(system: str, destination: str, name: str | None = None, **attributes: object) -> Piece | Nothing:
+    """A span for handing over a message, to be entered; `Nothing` outside a unit of work.
+
+    `system` is OpenTelemetry's name for the broker or library, `destination` a topic, a queue or an exchange, `name`
+    what the message is for where that says more, such as a task's name.
+    """
+    if active.current() is None:
+        return spans.NOTHING
+    described = {**spans.message(system, destination, "send"), **attributes}
+    return spans.piece(f"send {name or destination}", spans.PRODUCER, described)
+
+
+def headers(has: Callable[[str], object] | None = None) -> list[tuple[str, str]]:
+    """The headers that a message gets from the present unit of work; none outside one.
+
+    `has` returns what the application has put there under that name (lower case), or None: such a one stays as it is.
+    """
+    found = outgoing.pairs()
+    if has is None:
+        return found
+    if has("traceparent") is not None:  # the state belongs to that one
+        found = [(name, value) for name, value in found if name != "tracestate"]
+    return [(name, value) for name, value in found if has(name) is None]
+
+
+def getter(headers: Any) -> Callable[[str], str | None]:
+    """A function from a header's lower-case name to its text, for what came with a message; None where there is none.
+
+    `headers` is a mapping or pairs, of str or bytes, of whatever case, or anything else that a stranger has put there.
+    Of several by one name the first counts.
+    """
+    found: dict[str, str] = {}
+    try:
+        pairs = headers.items() if hasattr(headers, "items") else headers or ()
+        for pair in pairs:
+            name, value = _text(pair[0]), _text(pair[1])
+            if name and value is not None:
+                found.setdefault(name.lower(), value)
+    except Exception:  # noqa: BLE001 - no headers at all
+        found.clear()
+    return found.get
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value[:_LONGEST_VALUE]).decode("latin-1")
+    return value if isinstance(value, str) else None
+
+
+# What comes in, and is worked on in a call
+
+
+class Processing:
+    """The unit of work of one message or job, for the length of a `with`: an exception that leaves it is its error."""
+
+    __slots__ = ("_is_error", "_token", "work")
+
+    def __init__(self, work: Work, is_error: Callable[[BaseException], bool] | None) -> None:
+        self.work = work
+        self._is_error = is_error
+        self._token: object = None
+
+    def __enter__(self) -> Work:
+        self._token = self.work.attach()
+        return self.work
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if error is not None:
+            if self._is_error is None or self._is_error(error):
+                self.work.fail(error)
+            else:
+                forgive(self.work, error)
+        self.work.detach(self._token)
+        self.work.unit.span.end()
+
+
+def process(
+    system: str,
+    destination: str,
+    headers: Any,
+    name: str | None = None,
+    is_error: Callable[[BaseException], bool] | None = None,
+    **attributes: object,
+) -> Processing:
+    """The unit of work of a message or a job that one call works on, to be entered around that call.
+
+    `headers` is what came with it, in any form. An exception for which `is_error` says no (the job will be tried again)
+    fails the span and is no error.
+    """
+    return Processing(_begin(system, destination, headers, name, attributes), is_error)
+
+
+def forgive(work: Work, error: BaseException) -> None:
+    """Mark the span of a job that failed and will be tried again: no error yet, whoever logs the exception."""
+    if errors.is_error(error):
+        work.unit.span.fail(errors.type_name(error))
+        errors.claim(error, work.unit)
+
+
+def _begin(system: str, destination: str, headers: Any, name: str | None, attributes: dict[str, object]) -> Work:
+    described = {**spans.message(system, destination, "process"), **attributes}
+    return incoming.begin(f"process {name or destination}", spans.CONSUMER, getter(headers), described)
+
+
+# What comes in, and is worked on until the next is asked for
+
+
+class Received:
+    """A message, or a batch of them, that its consumer has handed to the application.
+
+    It ends when the next one is asked for, when the consumer is closed, or when the thread or task that works on it
+    does, whose context alone holds it.
+    """
+
+    __slots__ = ("__weakref__", "_pid", "_token", "owner", "work")
+
+    def __init__(self, work: Work, owner: object) -> None:
+        self.work = work
+        self.owner = id(owner)
+        self._pid = os.getpid()
+        self._token = work.attach()
+
+    def leave(self) -> None:
+        """Go back to the context before the message, and end it."""
+        self.work.detach(self._token)
+        self.end()
+
+    def end(self) -> None:
+        """End the message; a forked child has only a copy, which is its parent's to send."""
+        if self._pid == os.getpid():
+            self.work.unit.span.end()
+
+    def __del__(self) -> None:
+        self.end()
+
+
+# Global state: the messages that are being worked on, to be ended with the program.
+_open: weakref.WeakSet[Received] = weakref.WeakSet()
+
+
+def asked(owner: object) -> None:
+    """Note that a consumer is asked for the next message: the one before, if it was worked on here, is done."""
+    received = context.received()
+    if received is not None and received.owner == id(owner):
+        received.leave()
+        context.set_received(None)
+
+
+def received(owner: object, system: str, messages: Iterable[tuple[str, Any]]) -> None:
+    """Note what a consumer hands to the application: pairs of destination and headers, one for each message.
+
+    The code that follows works on it, until `asked` or `closed`. One message alone is continued. A batch has a link to
+    each of its messages, and a session only if all of them have the same: `message_context` is for its loop. Inside a
+    request, or a job with ids of its own, the code goes on working for that.
+    """
+    batch = list(messages)
+    if not batch or not _is_free():
+        return
+    work = _begin_batch(system, batch) if len(batch) > 1 else _begin(system, *batch[0], None, {})
+    keep(owner, work)
+
+
+def keep(owner: object, work: Work) -> None:
+    """Have the code that follows work on a unit of work that has begun, until `asked` or `closed`."""
+    one = Received(work, owner)
+    _open.add(one)
+    context.set_received(one)
+
+
+def closed(owner: object) -> None:
+    """Note that a consumer is closed: what it has handed out last is done, in whatever thread."""
+    asked(owner)
+    for one in list(_open):
+        if one.owner == id(owner):
+            one.end()
+
+
+def end_all() -> None:
+    """End what is being worked on, since the program ends."""
+    for one in list(_open):
+        one.end()
+
+
+def _is_free() -> bool:
+    """Whether a message that is received here begins a unit of work."""
+    unit = active.current()
+    return unit is None or (unit.ids is None and unit.span.kind is spans.INTERNAL)
+
+
+def _begin_batch(system: str, batch: list[tuple[str, Any]]) -> Work:
+    found = [incoming.read(getter(headers)) for _, headers in batch]
+    destinations = dict.fromkeys(destination for destination, _ in batch)
+    destination = next(iter(destinations)) if len(destinations) == 1 else f"{len(destinations)} destinations"
+    described = {**spans.message(system, destination, "process"), "messaging.batch.message_count": len(batch)}
+    work = incoming.start(f"process {destination}", spans.CONSUMER, _common([ids for ids, _ in found]), None, described)
+    for _, parent in found:
+        if parent is not None:
+            work.unit.span.add_link(context.span_context(*parent))
+    return work
+
+
+def _common(found: list[HighlightRequest | None]) -> HighlightRequest | None:
+    """The ids, if all messages have the same session."""
+    first = found[0]
+    if first is None or any(ids is None or ids.session_id != first.session_id for ids in found):
+        return None
+    if any(ids != first for ids in found):
+        return first._replace(request_id=None) if first.session_id is not None else None
+    return first
+
+
+# One message of a batch
+
+# What integrations know: how to read the system, the destination and the headers of a type of messages.
+_readers: dict[type, Callable[[Any], tuple[str, str, Any]]] = {}
+
+
+def describe(kind: type, reader: Callable[[Any], tuple[str, str, Any]]) -> None:
+    """Tell how to read the system, the destination and the headers of a type of messages."""
+    _readers[kind] = reader
+
+
+def message_context(message: Any) -> Processing:
+    """The unit of work of one message, of whatever library, to be entered."""
+    for kind in type(message).__mro__:
+        if kind in _readers:
+            return process(*_readers[kind](message))
+    found = getattr(message, "headers", message)
+    return process("unknown", type(message).__name__, found() if callable(found) else found)

@@ -1,0 +1,200 @@
+"""kafka-python: from a request into a topic, and from there into the work of whoever reads it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+PRODUCER = """
+import json, logging, os
+from flask import Flask, request
+from kafka import KafkaProducer
+
+app = Flask(__name__)
+logging.getLogger("werkzeug").disabled = True
+made = []
+
+@app.post("/<topic>")
+def send(topic):
+    if not made:
+        made.append(KafkaProducer(bootstrap_servers=os.environ["BROKER"]))
+    given = [(name, value.encode()) for name, value in request.json]
+    headers = list(given)
+    made[0].send(topic, b"hello", headers=headers if given else None).get(10)
+    assert headers == given, headers
+    return "sent"
+
+app.run(port=int(os.environ["PORT"]))
+"""
+CONSUMER = """
+import logging, os, sys
+from kafka import KafkaConsumer, TopicPartition
+from highlight_autoinstrument import message_context
+
+log = logging.getLogger("app")
+topic, way, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
+consumer = KafkaConsumer(bootstrap_servers=os.environ["BROKER"], auto_offset_reset="earliest", enable_auto_commit=False)
+consumer.assign([TopicPartition(topic, 0)])
+
+def work(message):
+    log.warning("working on %s %s", message.offset, message.value)
+    if dict(message.headers).get("fail"):
+        raise LookupError("no such order")
+
+if way == "iterate":
+    for message in consumer:
+        try:
+            work(message)
+        except LookupError:
+            log.exception("it failed")
+        if message.offset == number - 1:
+            break
+elif way == "uncaught":
+    for message in consumer:
+        work(message)
+elif way == "poll":
+    seen = 0
+    while seen < number:
+        for messages in consumer.poll(500, max_records=1).values():
+            for message in messages:
+                seen += 1
+                work(message)
+elif way == "batch":
+    seen = []
+    while len(seen) < number:
+        consumer.seek_to_beginning()
+        seen = sum(consumer.poll(1000).values(), [])
+    log.warning("a batch of %s", len(seen))
+    for message in seen:
+        with message_context(message):
+            log.warning("working on %s", message.offset)
+    log.warning("after the batch")
+if way != "poll":
+    log.warning("still")
+consumer.close()
+log.warning("closed")
+"""
+
+
+@pytest.fixture
+def produce(run_service, receiver, kafka_broker):
+    """Send messages to a topic, each from a request with a session; gives the spans that sent them."""
+    service = run_service("python producer.py", files={"producer.py": PRODUCER}, env={"BROKER": kafka_broker.address})
+
+    def produce(topic, messages):
+        kafka_broker.topic(topic)
+        for session, headers in messages:
+            incoming = {"x-highlight-request": f"{session}/r1"} if session else {}
+            incoming["content-type"] = "application/json"
+            assert service.request("POST", f"/{topic}", incoming, json.dumps(headers).encode()).text == "sent"
+        receiver.wait(spans=2 * len(messages))
+        sent = [span for span in receiver.spans if span.kind == "PRODUCER"]
+        assert [(span.name, span.session) for span in sent] == [(f"send {topic}", s) for s, _ in messages]
+        receiver.clear()
+        return sent
+
+    return produce
+
+
+@pytest.fixture
+def consume(run_python, kafka_broker, tmp_path):
+    def consume(topic, way, number, status=0):
+        (tmp_path / "consumer.py").write_text(CONSUMER)
+        done = run_python(["consumer.py", topic, way, str(number)], env={"BROKER": kafka_broker.address})
+        assert done.returncode == status, done.stderr
+        return done
+
+    return consume
+
+
+def spans(receiver):
+    return [(span.name, span.kind, span.session, span.status) for span in receiver.spans]
+
+
+def told(receiver):
+    return [(log.body, log.session) for log in receiver.logs if log.logger in ("app", "root")]
+
+
+def errors(receiver):
+    return [(error.type, error.message, error.session) for error in receiver.errors]
+
+
+@pytest.mark.parametrize("way", ["iterate", "poll"])
+def test_each_message_is_worked_on_under_its_own_ids(produce, consume, receiver, way):
+    topic = f"orders-{way}"
+    sent = produce(topic, [("s1", []), (None, []), ("s2", [["mine", "yours"]])])
+    consume(topic, way, 3)
+
+    receiver.wait(spans=3, logs=3)
+    assert spans(receiver) == [(f"process {topic}", "CONSUMER", session, "UNSET") for session in ("s1", None, "s2")]
+    assert [(span.trace_id, span.parent_id) for span in receiver.spans] == [(s.trace_id, s.span_id) for s in sent]
+    logs = [(f"working on {offset} b'hello'", session) for offset, session in enumerate(("s1", None, "s2"))]
+    assert told(receiver) == [*logs, *([("still", "s2")] if way == "iterate" else []), ("closed", None)]
+    assert receiver.errors == []
+
+
+def test_an_error_that_is_caught_and_logged_is_one_error_of_its_message(produce, consume, receiver):
+    produce("caught", [("s1", []), ("s2", [["fail", "yes"]]), ("s3", [])])
+    consume("caught", "iterate", 3)
+
+    receiver.wait(spans=3, errors=1)
+    assert [span.session for span in receiver.spans] == ["s1", "s2", "s3"]
+    assert errors(receiver) == [("LookupError", "no such order", "s2")]
+
+
+def test_an_error_that_ends_the_program_is_one_error_of_its_message(produce, consume, receiver):
+    produce("uncaught", [("s1", []), ("s2", [["fail", "yes"]])])
+    consume("uncaught", "uncaught", 2, status=1)
+
+    receiver.wait(spans=2, errors=1)
+    assert [(span.session, span.status) for span in receiver.spans] == [("s1", "UNSET"), ("s2", "ERROR")]
+    assert errors(receiver) == [("LookupError", "no such order", "s2")]
+
+
+def test_a_batch_has_links_and_its_messages_their_own_contexts(produce, consume, receiver):
+    sent = produce("batch", [("s1", []), ("s2", [])])
+    consume("batch", "batch", 2)
+
+    receiver.wait(spans=3, logs=6)
+    whole = next(span for span in receiver.spans if span.links)
+    assert spans(receiver) == [
+        ("process batch", "CONSUMER", None, "UNSET"),
+        ("process batch", "CONSUMER", "s1", "UNSET"),
+        ("process batch", "CONSUMER", "s2", "UNSET"),
+    ]
+    assert [(link["trace_id"], link["span_id"]) for link in whole.links] == [(s.trace_id, s.span_id) for s in sent]
+    assert told(receiver) == [
+        ("a batch of 2", None),
+        ("working on 0", "s1"),
+        ("working on 1", "s2"),
+        ("after the batch", None),
+        ("still", None),
+        ("closed", None),
+    ]
+
+
+STRANGE = [
+    ["x-highlight-request", "null"],
+    ["x-highlight-request", "a" * 1_000_000 + "/r"],
+    ["x-highlight-request", "s\r\nx: y/r"],
+    ["x-highlight-request", "\u00fc/r"],
+    ["traceparent", "00-zz"],
+]
+
+
+def test_strange_headers_are_delivered_and_give_no_session(produce, consume, receiver):
+    produce("strange", [("s1", [header]) for header in STRANGE])
+    consume("strange", "iterate", len(STRANGE))
+
+    receiver.wait(spans=len(STRANGE))
+    assert [span.session for span in receiver.spans] == [None] * 4 + ["s1"]
+    assert receiver.errors == []
+
+
+def test_a_message_that_is_sent_on_with_its_headers_keeps_them(produce, consume, receiver):
+    produce("again", [("s1", [["x-highlight-request", "s9/r9"], ["x-highlight-request", "s8/r8"]])])
+    consume("again", "iterate", 1)
+
+    receiver.wait(spans=1)
+    assert [span.session for span in receiver.spans] == ["s9"]
