@@ -6,6 +6,7 @@ import random
 import sys
 from collections import deque
 from contextvars import Context
+from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,7 +33,8 @@ _exporting = _settings.enabled and _settings.project_id is not None
 _queue: deque[Span | LogRecord] = deque(maxlen=_settings.queue_size)
 _sender: Sender | None = None
 _starting = native.allocate_lock()
-_dropped = 0
+_drops = count(1)  # counts by itself, whichever threads are at it
+_dropped = 0  # by the queue, since the process began
 
 
 def add_span(span: Any) -> None:
@@ -49,11 +51,11 @@ def add_log(record: LogRecord) -> None:
 
 
 def _add(record: Span | LogRecord) -> None:
-    global _dropped  # noqa: PLW0603 - a count for people; a lost update does no harm
+    global _dropped  # noqa: PLW0603
     if not _exporting:
         return
     if len(_queue) == _settings.queue_size:
-        _dropped += 1
+        _dropped = next(_drops)
     _queue.append(record)
     if _sender is None:
         _start()
@@ -120,11 +122,11 @@ def _wait_for_start(timeout_seconds: float) -> None:
 
 def after_fork() -> None:
     """In a forked child: what waits is the parent's to send, and the thread is not here."""
-    global _queue, _sender, _starting, _dropped  # noqa: PLW0603
+    global _queue, _sender, _starting, _drops, _dropped  # noqa: PLW0603
     _queue = deque(maxlen=_settings.queue_size)
     _sender = None
     _starting = native.allocate_lock()
-    _dropped = 0
+    _drops, _dropped = count(1), 0
 
 
 class Batch(NamedTuple):
@@ -165,6 +167,8 @@ class Sender:
         self._failing_since: float | None = None
         self._retry_at = 0.0
         self._pause = 1.0
+        self._given_up = 0  # records that were encoded, and dropped then
+        self._told_dropped = 0  # how many drops have been said
         self._told_dropped_at = float("-inf")
         self._thread: int | None = None
 
@@ -285,20 +289,19 @@ class Sender:
         self._batches.append(Batch(signal, body, len(encoded), monotonic() + RETRY_SECONDS))
 
     def _drop_oldest(self) -> None:
-        global _dropped  # noqa: PLW0603
-        count = sum(batch.records for batch in self._batches)
+        records = sum(batch.records for batch in self._batches)
         size = sum(len(batch.body) for batch in self._batches)
-        while len(self._batches) > 1 and (count > _settings.queue_size or size > MOST_WAITING_BYTES):
+        while len(self._batches) > 1 and (records > _settings.queue_size or size > MOST_WAITING_BYTES):
             batch = self._batches.popleft()
-            count -= batch.records
+            records -= batch.records
             size -= len(batch.body)
-            _dropped += batch.records
+            self._given_up += batch.records
 
     def _tell_dropped(self, every_seconds: float = 60) -> None:
-        global _dropped  # noqa: PLW0603
-        if _dropped and monotonic() - self._told_dropped_at > every_seconds:
-            guard.say(f"{_dropped} records were dropped, the oldest first: they came faster than they could be sent")
-            _dropped = 0
+        dropped = _dropped + self._given_up - self._told_dropped
+        if dropped > 0 and monotonic() - self._told_dropped_at > every_seconds:
+            guard.say(f"{dropped} records were dropped, the oldest first: they came faster than they could be sent")
+            self._told_dropped += dropped
             self._told_dropped_at = monotonic()
 
     # Batches go out
@@ -326,7 +329,6 @@ class Sender:
 
     def _put_off(self, batch: Batch, answer: Answer) -> bool:
         """Decide when a batch is tried again; False: now."""
-        global _dropped  # noqa: PLW0603
         now = monotonic()
         if self._failing_since is None:
             self._failing_since = now
@@ -350,7 +352,7 @@ class Sender:
             guard.say_once(f"export to {_shown(batch.signal)} fails ({answer.words}) and is tried again; {_CHECK}")
         if now > batch.expires_at:
             self._batches.popleft()
-            _dropped += batch.records
+            self._given_up += batch.records
         return True
 
     def _time_left(self, limit: float) -> float:

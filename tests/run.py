@@ -2,7 +2,8 @@
 
     python3 tests/run.py [--quick] [PYTEST ARGUMENTS]
 
-`--quick` leaves out style, types and coverage. The environment is .venv-test beside the project.
+`--quick` leaves out style, types and coverage. Each version of Python has an environment of its own beside the project
+(.venv-test-3.11, ...); what it is run with is what is tested.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     quick = "--quick" in arguments
     arguments = [argument for argument in arguments if argument != "--quick"]
-    environment.enter(environment.ROOT / ".venv-test", [], extras="test")
+    environment.enter(environment.ROOT / f".venv-test-3.{sys.version_info.minor}", [], extras="test")
     _install_programs()
     steps = []
     if not quick:

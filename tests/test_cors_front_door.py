@@ -71,8 +71,9 @@ ASKED = "content-type,traceparent,x-highlight-request"
 def application(request, run_service):
     source, command = APPLICATIONS[request.param]
 
-    def start(**options):
-        return run_service(command, files={"app.py": source}, **options)
+    def start(env=None, **options):
+        # Flask puts the methods that it allows into a set, whose order is another one in each process.
+        return run_service(command, files={"app.py": source}, env={"PYTHONHASHSEED": "0", **(env or {})}, **options)
 
     return start
 

@@ -77,7 +77,8 @@ def test_forks_while_other_threads_record_and_export(run_python, receiver):
         """
 import logging, os, signal, sys, threading
 from highlight_autoinstrument import flush, trace
-logging.basicConfig(stream=open(os.devnull, "w"))
+# Not a stream: a child would inherit the lock of its buffer, held by a thread that is not there.
+logging.basicConfig(handlers=[logging.NullHandler()])
 forks = 200
 over = threading.Event()
 counts = [0, 0, 0]
@@ -89,7 +90,7 @@ def work(number):
         counts[number] += 1
         over.wait(0.0005)
 
-threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(3)]
 for thread in threads:
     thread.start()
 pids = []

@@ -22,7 +22,7 @@ MODULES = "import sys, json; print(json.dumps(sorted(sys.modules)))"
 
 
 def modules(run_python, code=MODULES, **options):
-    done = run_python(code, **options)
+    done = run_python(code, measured=False, **options)
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout))
 

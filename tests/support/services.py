@@ -271,16 +271,23 @@ def run_program(
     timeout: float = 60,
     name: str = "program",
     files: Mapping[str, str] | None = None,
+    measured: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python once: `arguments` is a program's text, or the interpreter's arguments."""
+    """Run Python once: `arguments` is a program's text, or the interpreter's arguments.
+
+    `measured=False` keeps coverage out, for programs that see its modules, its tracer or its patches.
+    """
     for file, source in (files or {}).items():
         assert folder is not None
         (folder / file).write_text(source)
     words = [python, "-c", arguments] if isinstance(arguments, str) else [python, *arguments]
     launcher = [str(LAUNCHER)] if under_agent else []
+    environment = agent_environment(endpoint, HIGHLIGHT_SERVICE_NAME=name, **(env or {}))
+    if not measured:
+        environment = {key: value for key, value in environment.items() if not key.startswith("COVERAGE_")}
     return subprocess.run(
         [*launcher, *words],
-        env=agent_environment(endpoint, HIGHLIGHT_SERVICE_NAME=name, **(env or {})),
+        env=environment,
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
