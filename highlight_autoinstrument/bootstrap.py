@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import config, guard, imports, lifecycle
+from . import config, ecosystem, guard, imports, lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,11 +43,25 @@ def start() -> None:
     settings = config.get()
     if not settings.enabled:
         return
-    for name in integrations():
+    covered = integrations()
+    for name in covered:
         if name in settings.disabled_integrations:
             guard.debug(f"{name}: not patched, it is in {settings.sources['disabled_integrations']}")
         else:
             imports.watch_package(name, _watch_modules)
+    if "opentelemetry" not in settings.disabled_integrations:
+        ecosystem.start(covered, settings.disabled_integrations)
+    imports.start()
+
+
+def accompany() -> None:
+    """Stamp and repair what OpenTelemetry's own auto-instrumentation records, patch nothing else, and send nothing."""
+    settings = config.get()
+    guard.raises = settings.raise_errors
+    if _started or not settings.enabled:
+        return
+    _import("otel").sends = False  # type: ignore[attr-defined]
+    _watch_modules("opentelemetry")
     imports.start()
 
 

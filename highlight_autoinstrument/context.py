@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .recording import Span
 
 _KEY = otel.create_key("highlight-unit")
+_CARRIED = otel.create_key("highlight-carried")
 _SUPPRESSED = "suppress_instrumentation"  # how OpenTelemetry's own exporters ask to be left alone
 
 
@@ -56,7 +57,7 @@ class Unit:
 
 def current() -> Unit | None:
     """The unit of work that this code runs in."""
-    return otel.get_current().get(_KEY)  # type: ignore[return-value]
+    return unit_of(otel.get_current())
 
 
 active.current_unit = current
@@ -64,7 +65,22 @@ active.current_unit = current
 
 def unit_of(context: Context) -> Unit | None:
     """The unit of work in an OpenTelemetry context."""
-    return context.get(_KEY)  # type: ignore[return-value]
+    unit = context.get(_KEY)
+    if unit is None:
+        # One that OpenTelemetry's API has begun is known by its span alone.
+        unit = getattr(trace.get_current_span(context), "unit", None)
+    return unit if isinstance(unit, Unit) else None
+
+
+def carried(context: Context | None = None) -> Unit | None:
+    """What `HighlightPropagator` has read into a context (the current one); it is no unit of work of this process."""
+    unit = (otel.get_current() if context is None else context).get(_CARRIED)
+    return unit if isinstance(unit, Unit) else None
+
+
+def carrying(unit: Unit, context: Context | None) -> Context:
+    """A copy of a context (the current one) with what has been read."""
+    return otel.set_value(_CARRIED, unit, context)
 
 
 def holding(unit: Unit, context: Context | None = None) -> Context:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from opentelemetry.trace import SpanKind
+
 from . import active, context, tracebacks
 
 if TYPE_CHECKING:
@@ -135,7 +137,10 @@ def record_uncaught(error: BaseException) -> None:
 def record_on(
     span: Span, error: BaseException, attributes: Mapping[str, Any] | None = None, time_ns: int | None = None
 ) -> None:
-    """Report an exception as an event of one span."""
+    """Report an exception as an event of one span; on a call's it is none yet, for it may be tried again."""
+    if span.kind is SpanKind.CLIENT:
+        span.fail(type_name(error))
+        return
     if is_error(error) and claim(error, span.unit):
         if span.is_recording():
             _add_event(span, error, attributes, time_ns)

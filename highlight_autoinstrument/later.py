@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from . import outgoing as outgoing  # noqa: PLC0414
     from . import pipeline as pipeline  # noqa: PLC0414
     from . import spans as spans  # noqa: PLC0414
+    from . import tracing as tracing  # noqa: PLC0414
 else:
 
     class Part:
@@ -37,3 +38,4 @@ else:
     outgoing = Part("outgoing")
     pipeline = Part("pipeline")
     spans = Part("spans")
+    tracing = Part("tracing")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace import Event, SpanProcessor
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from . import active, context, errors, pipeline
@@ -34,6 +34,9 @@ class _Open:
         # For each exception event in turn: its attributes in our form, or None for one that has been reported.
         self.errors: list[dict[str, str] | None] = []
 
+
+# Global state: under `opentelemetry-instrument` it exports the spans itself; we stamp and repair them, and send none.
+sends = True
 
 # By span id. Spans that are never ended are forgotten, the oldest first.
 _open: dict[int, _Open] = {}
@@ -64,6 +67,7 @@ def start(span: SdkSpan, parent_context: Context | None) -> None:
     """Note a span that begins, stamp it, and let it stand for the request if it is its server span."""
     # The context that it names may be one that was just read from headers, and hold nothing else.
     unit = (context.unit_of(parent_context) if parent_context is not None else None) or active.current()
+    unit = unit or context.carried(parent_context) or context.carried()
     if len(_open) >= _MOST_OPEN:
         _open.pop(next(iter(_open)), None)
     _open[span.get_span_context().span_id] = _Open(unit)
@@ -131,6 +135,9 @@ def end(span: ReadableSpan) -> None:
                 continue
             attributes.update(repaired)
         events.append((event.name, event.timestamp, attributes))
+    if not sends:
+        span._events = [Event(name, attributes, time_ns) for name, time_ns, attributes in events]  # noqa: SLF001 - there is no public way
+        return
     pipeline.add_span(
         SimpleNamespace(
             is_log=False,
@@ -160,3 +167,28 @@ def _repaired(attributes: dict[str, Any]) -> dict[str, str]:
     """An event that the application made itself: Highlight drops one without a message."""
     message = attributes.get("exception.message") or attributes.get("exception.type") or "exception"
     return {"exception.message": str(message)}
+
+
+class HighlightLogRecordProcessor:
+    """Stamps the log records of a provider that the application has set up; they are its own to send."""
+
+    def on_emit(self, data: Any) -> None:
+        """Stamp a record with the ids of the unit of work that it was written in."""
+        stamp(getattr(data, "log_record", data))
+
+    emit = on_emit  # its name until OpenTelemetry 1.35
+
+    def shutdown(self) -> None:
+        """Do nothing."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Do nothing: nothing waits here."""
+        return True
+
+
+@guarded
+def stamp(record: Any) -> None:
+    """Put the ids on a log record of OpenTelemetry's."""
+    unit = active.current() or context.carried()
+    if unit is not None:
+        record.attributes = {**(record.attributes or {}), **unit.attributes}

@@ -94,6 +94,11 @@ class Span(trace.Span):
         """The time of day in nanoseconds, never before the span's start."""
         return self.start_ns + perf_counter_ns() - self._clock_ns
 
+    def start_at(self, start_ns: int) -> None:
+        """Set the time at which the span began, nanoseconds since 1970."""
+        self._clock_ns -= self.start_ns - start_ns
+        self.start_ns = start_ns
+
     @property
     def parent(self) -> tuple[int, int, int]:
         """The ids under which a child of this span begins."""

@@ -13,10 +13,21 @@ FILES = {file.relative_to(PACKAGE).with_suffix("").as_posix(): file for file in 
 INTEGRATIONS = [name for name in FILES if name.startswith("integrations/") and not name.endswith("__init__")]
 
 # Loaded whenever Python starts, or when a library is imported: before OpenTelemetry is, if it ever is.
-AT_START = ["__init__", "bootstrap", "config", "guard", "imports", "lifecycle", "loading", "active", "later"]
+AT_START = [
+    "__init__",
+    "bootstrap",
+    "config",
+    "guard",
+    "imports",
+    "lifecycle",
+    "loading",
+    "active",
+    "later",
+    "ecosystem",
+]
 PROTOCOLS = ["wsgi", "asgi", "messaging", "grpc_client", "grpc_server", "loops", "outside"]
 BEFORE_OPENTELEMETRY = [*AT_START, "patching", *PROTOCOLS, *INTEGRATIONS]
-FOR_INTEGRATIONS = {"active", "config", "guard", "later", "lifecycle", "patching", *PROTOCOLS}
+FOR_INTEGRATIONS = {"active", "config", "ecosystem", "guard", "later", "lifecycle", "patching", *PROTOCOLS}
 
 
 class Imports(ast.NodeVisitor):
@@ -133,8 +144,9 @@ def test_only_the_settings_know_environment_variables():
         name for name, file in FILES.items() if "environ" in file.read_text() and "os.environ" in file.read_text()
     }
 
-    # cli sets them for its child, bootstrap remembers what was said, transport hands proxies to the standard library.
-    assert readers <= {"config", "cli", "bootstrap", "transport"}
+    # cli sets them for its child, and distro for OpenTelemetry; bootstrap remembers what was said; transport hands
+    # proxies to the standard library.
+    assert readers <= {"config", "cli", "bootstrap", "transport", "distro"}
 
 
 @pytest.mark.parametrize("name", FILES)

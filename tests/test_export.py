@@ -350,6 +350,7 @@ def authority(tmp_path_factory):
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical)
         issuer_key = issuer_key or key
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         builder = builder.add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
         )

@@ -11,6 +11,7 @@ OWN = {
     "highlight_autoinstrument",
     "highlight_autoinstrument.bootstrap",
     "highlight_autoinstrument.config",
+    "highlight_autoinstrument.ecosystem",
     "highlight_autoinstrument.guard",
     "highlight_autoinstrument.imports",
     "highlight_autoinstrument.lifecycle",
