@@ -93,8 +93,6 @@ if __name__ == "__main__":
 """
 )
 PROGRAMS = {"gevent": GEVENT, "eventlet": EVENTLET}
-# Its own name resolver patches whatever it finds, on Python 3.10 in vain; without us as well.
-ENVIRONMENT = {"EVENTLET_NO_GREENDNS": "yes"}
 WORDS = {"spawn", "later", "pool", "native thread", "executor", "thread", "request"}
 
 
@@ -106,8 +104,7 @@ def library(request):
 @pytest.fixture
 def serve(run_service, library):
     def serve(**options):
-        env = {**ENVIRONMENT, **options.pop("env", {})}
-        return run_service("python serve.py", files={"serve.py": PROGRAMS[library]}, env=env, **options)
+        return run_service("python serve.py", files={"serve.py": PROGRAMS[library]}, **options)
 
     return serve
 
@@ -166,7 +163,7 @@ def test_a_greenlet_that_computes_does_not_hold_up_the_exports(receiver, run_ser
     spin = PROGRAMS[library].replace("def say(words):", "def say(words):\n    if words == 'executor': spin()")
     spin = spin.replace("def fail():", "def spin():\n    import time\n    end = time.monotonic() + 3\n"
                         "    while time.monotonic() < end: pass\n\ndef fail():")  # fmt: skip
-    service = run_service("python serve.py", files={"serve.py": spin}, env=ENVIRONMENT)
+    service = run_service("python serve.py", files={"serve.py": spin})
     connection = service.connect()
     connection.request("GET", "/", headers={"x-highlight-request": "s1/r1"})
     receiver.wait(logs=3)

@@ -64,6 +64,8 @@ def agent_environment(endpoint: str | None, **more: str) -> dict[str, str]:
     }
     environment["PATH"] = f"{BIN}{os.pathsep}{environment.get('PATH', '')}"
     environment["PYTHONWARNINGS"] = "default"
+    # eventlet's own name resolver patches whatever it finds, on Python 3.10 in vain; without us as well.
+    environment["EVENTLET_NO_GREENDNS"] = "yes"
     if endpoint is not None:
         environment["HIGHLIGHT_PROJECT_ID"] = "1"
         environment["HIGHLIGHT_OTLP_ENDPOINT"] = endpoint
