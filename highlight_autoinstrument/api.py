@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+import http
 import inspect
+import json
 import sys
 from copy import copy
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import active, bootstrap, config, errors, guard, incoming, logs, messaging, pipeline, propagation, spans
+from . import active, bootstrap, config, errors, guard, incoming, logs, messaging, metrics, pipeline, propagation, spans
 from .context import HighlightRequest, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from types import TracebackType
 
     from opentelemetry.trace import Span
 
@@ -73,6 +75,87 @@ def record_exception(error: BaseException | None = None, **attributes: object) -
         error = sys.exc_info()[1]
     if error is not None:
         _report(active.current(), error, attributes)
+
+
+def record_http_error(status_code: int, detail: str = "", attributes: Mapping[str, object] | None = None) -> None:
+    """Report an HTTP error that the application answers with, without an exception of its own.
+
+    `detail` is the error's message (or JSON with one under `detail`), by default the status' phrase. The stack is that
+    of the caller. Never raises.
+    """
+    try:
+        message = _detail(detail) or http.HTTPStatus(status_code).phrase
+    except ValueError:
+        message = f"HTTP {status_code}"
+    error = HTTPException(message)
+    frame = sys._getframe(1)  # noqa: SLF001 - there is no public way to the caller's stack as a traceback
+    traceback = None
+    while frame is not None:
+        traceback = TracebackType(traceback, frame, frame.f_lasti, frame.f_lineno)
+        frame = frame.f_back  # type: ignore[assignment]
+    described = {"http.status_code": status_code, "http.response.detail": message, **(attributes or {})}
+    _report(active.current(), error.with_traceback(traceback), described)
+
+
+class HTTPException(Exception):  # noqa: N818 - its name is what is shown
+    """What `record_http_error` reports."""
+
+
+HTTPException.__module__ = "http"
+
+
+def _detail(detail: str) -> str:
+    try:
+        found = json.loads(detail)
+        return str(found["detail"]) if isinstance(found, dict) and "detail" in found else detail
+    except (ValueError, RecursionError):
+        return detail
+
+
+def log(message: str, level: int | str = "INFO", attributes: Mapping[str, object] | None = None) -> None:
+    """Send a log record without a logger. `level` is a number of Python's logging, or a level's name. Never raises."""
+    if not config.get().enabled:
+        return
+    number = config.LEVELS.get(level.upper(), 20) if isinstance(level, str) else logs.level_of(level)
+    caller = sys._getframe(1)  # noqa: SLF001 - as logging does
+    code = (caller.f_code.co_name, caller.f_code.co_filename, caller.f_lineno)
+    try:
+        logs.emit(number, logs.text(message), code=code, extra=attributes)
+    except Exception as failure:  # noqa: BLE001 - the guard
+        guard.failed("log", failure)
+
+
+def record_metric(name: str, value: float, attributes: Mapping[str, object] | None = None) -> None:
+    """Record the present value of something, such as a temperature: a gauge, of which the last value is sent."""
+    _measure(metrics.GAUGE, name, value, attributes)
+
+
+def record_count(name: str, value: int, attributes: Mapping[str, object] | None = None) -> None:
+    """Add to a counter, which only goes up."""
+    _measure(metrics.COUNTER, name, value, attributes)
+
+
+def record_incr(name: str, attributes: Mapping[str, object] | None = None) -> None:
+    """Add one to a counter."""
+    _measure(metrics.COUNTER, name, 1, attributes)
+
+
+def record_histogram(name: str, value: float, attributes: Mapping[str, object] | None = None) -> None:
+    """Record a value of which the distribution is of interest, such as a duration."""
+    _measure(metrics.HISTOGRAM, name, value, attributes)
+
+
+def record_up_down_counter(name: str, value: int, attributes: Mapping[str, object] | None = None) -> None:
+    """Add to a counter that goes up and down, such as the length of a queue."""
+    _measure(metrics.UP_DOWN_COUNTER, name, value, attributes)
+
+
+def _measure(kind: str, name: str, value: float, attributes: Mapping[str, object] | None) -> None:
+    if config.get().enabled:
+        try:
+            metrics.record(kind, name, value, attributes)
+        except Exception as failure:  # noqa: BLE001 - the guard
+            guard.failed("metrics", failure)
 
 
 def _report(unit: Unit | None, error: BaseException, attributes: Mapping[str, object]) -> None:

@@ -140,7 +140,7 @@ SETTINGS = (
         _url,
         None,  # depends on the protocol: see Config.base_url
         "an http:// or https:// URL",
-        "where to send: `/v1/traces` and `/v1/logs` are appended (default `https://otel.highlight.io:4318`)",
+        "where to send: `/v1/traces`, `/v1/logs` and `/v1/metrics` are appended (default `https://otel.highlight.io:4318`)",
     ),
     Setting(
         "service_name",
@@ -244,6 +244,14 @@ SETTINGS = (
         "the whole URL for logs, likewise",
     ),
     Setting(
+        "metrics_endpoint",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        _url,
+        None,
+        "an http:// or https:// URL",
+        "the whole URL for metrics, likewise",
+    ),
+    Setting(
         "headers",
         "OTEL_EXPORTER_OTLP_HEADERS",
         _pairs,
@@ -325,6 +333,14 @@ SETTINGS = (
         "`none`: no log records are sent; errors are",
     ),
     Setting(
+        "metrics_exporter",
+        "OTEL_METRICS_EXPORTER",
+        _choice("otlp", "none"),
+        "otlp",
+        "otlp or none",
+        "`none`: no metrics are sent",
+    ),
+    Setting(
         "sampler",
         "OTEL_TRACES_SAMPLER",
         _choice(*SAMPLERS),
@@ -370,6 +386,7 @@ class Config:
     protocol: str
     traces_endpoint: str | None
     logs_endpoint: str | None
+    metrics_endpoint: str | None
     headers: dict[str, str]
     timeout: float
     compression: str
@@ -381,6 +398,7 @@ class Config:
     queue_size: int
     traces_exporter: str
     logs_exporter: str
+    metrics_exporter: str
     sampler: str
     sampler_arg: float
     raise_errors: bool
@@ -405,8 +423,8 @@ class Config:
         raise AttributeError(msg)
 
     def url(self, signal: str) -> str:
-        """Where `traces` or `logs` go: for HTTP the whole URL, for gRPC the target's URL without a path."""
-        own: str | None = self.traces_endpoint if signal == "traces" else self.logs_endpoint
+        """Where `traces`, `logs` or `metrics` go: for HTTP the whole URL, for gRPC the target's URL without a path."""
+        own: str | None = getattr(self, f"{signal}_endpoint")
         if own is not None and self.sources["endpoint"] != "HIGHLIGHT_OTLP_ENDPOINT":
             return own
         if self.protocol == "grpc":

@@ -45,7 +45,7 @@ def close() -> None:
 def _after_fork() -> None:
     loading.after_fork_in_child()
     # Modules that are not loaded hold nothing that would have to be renewed.
-    for name in ("pipeline", "recording"):
+    for name in ("pipeline", "recording", "metrics"):
         module = sys.modules.get(f"{__package__}.{name}")
         if module is not None:
             module.after_fork()

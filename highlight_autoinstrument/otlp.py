@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .logs import LogRecord
+    from .metrics import Series
     from .recording import Span
 
 MAX_TEXT = 65_536  # bytes; Highlight cuts longer strings at the tail
@@ -145,7 +146,7 @@ def scope(name: str, version: str) -> bytes:
 
 
 def request(resource: bytes, scoped: Iterable[tuple[bytes, list[bytes]]]) -> bytes:
-    """An ExportTraceServiceRequest or ExportLogsServiceRequest: the two have the same shape."""
+    """An Export{Trace,Logs,Metrics}ServiceRequest: the three have the same shape."""
     groups = b"".join([_field(b"\x12", scope + b"".join(records)) for scope, records in scoped])
     return _field(b"\x0a", resource + groups)
 
@@ -217,6 +218,32 @@ def log(record: LogRecord) -> bytes:
             record.span_id.to_bytes(8, "big"),
         )
     return _field(b"\x12", b"".join(parts))
+
+
+def metric(series: Series, bounds: tuple[float, ...], now_ns: int) -> bytes:
+    """A Metric with its one data point as field 2 of ScopeMetrics."""
+    times = b"\x11" + _fixed64(series.start_ns) + b"\x19" + _fixed64(max(now_ns, series.start_ns))
+    if series.kind == "histogram":
+        point = (
+            times
+            + b"\x21"
+            + _fixed64(series.count)
+            + b"\x29"
+            + _double(series.value)
+            + _field(b"\x32", b"".join(map(_fixed64, series.buckets)))
+            + _field(b"\x3a", b"".join(map(_double, bounds)))
+            + attributes(b"\x4a", series.attributes)
+        )
+        data = _field(b"\x4a", _field(b"\x0a", point) + b"\x10\x01")
+    else:
+        point = times + b"\x21" + _double(series.value) + attributes(b"\x3a", series.attributes)
+        if series.kind == "gauge":
+            data = _field(b"\x2a", _field(b"\x0a", point))
+        elif series.kind == "counter":  # what was added since the last time, and only upwards
+            data = _field(b"\x3a", _field(b"\x0a", point) + b"\x10\x01\x18\x01")
+        else:  # the sum since the start
+            data = _field(b"\x3a", _field(b"\x0a", point) + b"\x10\x02")
+    return _field(b"\x12", _field(b"\x0a", text(series.name)) + data)
 
 
 def answer(body: bytes) -> str:

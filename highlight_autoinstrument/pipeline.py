@@ -37,6 +37,23 @@ _drops = count(1)  # counts by itself, whichever threads are at it
 _dropped = 0  # by the queue, since the process began
 
 
+# Set by metrics.py when it is loaded: gives what has been aggregated there, encoded.
+collect_metrics: Callable[[], list[bytes]] | None = None
+_touched = False
+
+
+def touch() -> None:
+    """Have what is aggregated elsewhere be sent with the next batch."""
+    global _touched  # noqa: PLW0603
+    if _touched or not _exporting:
+        return
+    _touched = True
+    if _sender is None:
+        _start()
+    else:
+        _sender.wake()
+
+
 def add_span(span: Any) -> None:
     """Queue a span that has ended: ours, or another in the shape that the encoder reads."""
     # Where spans are not wanted, those that hold an error go all the same: the error is an event of its span.
@@ -104,7 +121,7 @@ def _in_main_interpreter() -> bool:
 def flush(timeout_seconds: float = EXIT_SECONDS) -> bool:
     """Send all that has been recorded until now; False if that was not done within the time."""
     _wait_for_start(timeout_seconds)
-    return _sender.flush(timeout_seconds) if _sender is not None else not _queue
+    return _sender.flush(timeout_seconds) if _sender is not None else not (_queue or _touched)
 
 
 def close(timeout_seconds: float = EXIT_SECONDS) -> None:
@@ -116,17 +133,17 @@ def close(timeout_seconds: float = EXIT_SECONDS) -> None:
 
 def _wait_for_start(timeout_seconds: float) -> None:
     """Let another thread finish what the first record has begun."""
-    if _sender is None and _queue and _starting.acquire(timeout=timeout_seconds):
+    if _sender is None and (_queue or _touched) and _starting.acquire(timeout=timeout_seconds):
         _starting.release()
 
 
 def after_fork() -> None:
     """In a forked child: what waits is the parent's to send, and the thread is not here."""
-    global _queue, _sender, _starting, _drops, _dropped  # noqa: PLW0603
+    global _queue, _sender, _starting, _drops, _dropped, _touched  # noqa: PLW0603
     _queue = deque(maxlen=_settings.queue_size)
     _sender = None
     _starting = native.allocate_lock()
-    _drops, _dropped = count(1), 0
+    _drops, _dropped, _touched = count(1), 0, False
 
 
 class Batch(NamedTuple):
@@ -153,7 +170,7 @@ class Sender:
         self._resource = otlp.resource(resource.attributes(_settings))
         self._scope = otlp.scope("highlight-autoinstrument", __version__)
         self._transports: dict[str, Transport] = {
-            signal: transport.connect(_settings, signal) for signal in ("traces", "logs")
+            signal: transport.connect(_settings, signal) for signal in ("traces", "logs", "metrics")
         }
         self._batches: deque[Batch] = deque()
         # How many records shall wait before the thread is woken.
@@ -235,7 +252,7 @@ class Sender:
         """Wait until there is something to do; True if it shall be done at once."""
         if not self._batches:
             self.wants = 1  # before looking: who adds a record afterwards sees it
-            if not _queue and not self._flushes:
+            if not _queue and not self._flushes and not _touched:
                 self._asleep.acquire()
         pause = max(_settings.schedule_delay, self._retry_at - monotonic() if self._batches else 0)
         self.wants = min(_settings.batch_size, _settings.queue_size)
@@ -264,7 +281,16 @@ class Sender:
             remaining -= _settings.batch_size
             self._pack("traces", self._otlp.span, [record for record in records if not record.is_log])
             self._pack("logs", self._otlp.log, [record for record in records if record.is_log])
+        self._take_metrics()
         self._drop_oldest()
+
+    def _take_metrics(self) -> None:
+        global _touched  # noqa: PLW0603
+        if _touched and collect_metrics is not None:
+            _touched = False  # before looking: what is recorded afterwards is for the next round
+            encoded = collect_metrics()
+            if encoded and _settings.metrics_exporter != "none":
+                self._add_batch("metrics", encoded)
 
     def _pack(self, signal: str, encode: Callable[[Any], bytes], records: list[Any]) -> None:
         """Add one batch, or several where the records are large."""
@@ -312,7 +338,7 @@ class Sender:
             batch = self._batches[0]
             answer = self._transports[batch.signal].send(batch.body, self._time_left(_settings.timeout))
             if guard.debugging:
-                words = "spans" if batch.signal == "traces" else "logs"
+                words = "spans" if batch.signal == "traces" else batch.signal
                 guard.debug(f"export of {batch.records} {words}: {answer.words}")
             if answer.retry and self._put_off(batch, answer):
                 return

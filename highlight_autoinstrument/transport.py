@@ -211,6 +211,7 @@ class GrpcTransport:
         service = {
             "traces": "opentelemetry.proto.collector.trace.v1.TraceService",
             "logs": "opentelemetry.proto.collector.logs.v1.LogsService",
+            "metrics": "opentelemetry.proto.collector.metrics.v1.MetricsService",
         }[signal]
         if url.scheme.lower() == "https":
             self._channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(*_files(settings)))
@@ -261,5 +262,5 @@ def _files(settings: Config) -> list[bytes | None]:
 
 
 def connect(settings: Config, signal: str) -> Transport:
-    """The transport for `traces` or `logs` that the settings ask for."""
+    """The transport for `traces`, `logs` or `metrics` that the settings ask for."""
     return GrpcTransport(settings, signal) if settings.protocol == "grpc" else HttpTransport(settings, signal)

@@ -27,10 +27,11 @@ def settings() -> str:
 
 def integrations() -> str:
     """One row for each file: its name, by which it can be disabled, and the sentence at its top."""
-    rows = ["| name | what it does |", "|---|---|"]
+    rows = ["| name | what it does | lines |", "|---|---|---|"]
     for file in sorted(INTEGRATIONS.glob("[!_]*.py")):
-        sentence = (ast.get_docstring(ast.parse(file.read_text())) or "").splitlines()[0]
-        rows.append(f"| `{file.stem}` | {sentence} |")
+        source = file.read_text()
+        sentence = (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
+        rows.append(f"| `{file.stem}` | {sentence} | {len(source.splitlines())} |")
     return "\n".join(rows)
 
 

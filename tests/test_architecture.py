@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import statistics
 import sys
 from pathlib import Path
 
@@ -155,3 +156,7 @@ def test_each_file_begins_with_one_sentence(name):
 
     assert first, "say what the file is"
     assert first.endswith(".")
+
+
+def test_an_integration_is_small():
+    assert statistics.median(len(FILES[name].read_text().splitlines()) for name in INTEGRATIONS) < 60

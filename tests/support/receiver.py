@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from .records import Error, Log, Span, check_metrics, decode_logs, decode_traces, errors_of
+from .records import Error, Log, Metric, Span, decode_logs, decode_metrics, decode_traces, errors_of
 
 QUIET_SECONDS = 0.4
 PROTOBUF = "application/x-protobuf"
@@ -50,6 +50,7 @@ class Received:
         self._changed = threading.Condition()
         self._spans: list[Span] = []
         self._logs: list[Log] = []
+        self.metrics: list[Metric] = []
         self.exports: list[Export] = []
         self.faults: list[str] = []
         self._last = 0.0
@@ -58,19 +59,21 @@ class Received:
         """Take an export's body; False if it is no valid one."""
         spans: list[Span] = []
         logs: list[Log] = []
+        metrics: list[Metric] = []
         try:
             if signal == "traces":
                 spans = decode_traces(body)
             elif signal == "logs":
                 logs = decode_logs(body)
             else:
-                check_metrics(body)
+                metrics = decode_metrics(body)
         except Exception as error:  # noqa: BLE001 - it fails the test
             self.faults.append(f"an export of {signal} that cannot be decoded: {error!r}")
             return False
         with self._changed:
             self._spans += spans
             self._logs += logs
+            self.metrics += metrics
             self._last = time.monotonic()
             self._changed.notify_all()
         return True

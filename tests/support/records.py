@@ -110,6 +110,24 @@ def value(any_value: Any) -> Any:
     return content
 
 
+@dataclass
+class Metric:
+    """A metric as it came in: its protobuf message of that kind."""
+
+    name: str
+    kind: str
+    data: Any
+    resource: Any
+
+    @property
+    def points(self) -> list[tuple[dict[str, Any], Any]]:
+        """Each data point's attributes, and its value or a histogram's count and sum."""
+        return [
+            (attributes(point.attributes), (point.count, point.sum) if self.kind == "histogram" else point.as_double)
+            for point in self.data.data_points
+        ]
+
+
 def attributes(pairs: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for pair in pairs:
@@ -174,8 +192,15 @@ def decode_logs(body: bytes) -> list[Log]:
     ]
 
 
-def check_metrics(body: bytes) -> None:
-    ExportMetricsServiceRequest().ParseFromString(body)
+def decode_metrics(body: bytes) -> list[Metric]:
+    request = ExportMetricsServiceRequest()
+    request.ParseFromString(body)
+    return [
+        Metric(metric.name, metric.WhichOneof("data"), getattr(metric, metric.WhichOneof("data")), group.resource)
+        for group in request.resource_metrics
+        for scoped in group.scope_metrics
+        for metric in scoped.metrics
+    ]
 
 
 def errors_of(spans: list[Span], logs: list[Log]) -> list[Error]:
