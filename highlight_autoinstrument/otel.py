@@ -6,9 +6,11 @@ with the session's ids on it.
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, SpanProcessor
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
@@ -75,16 +77,38 @@ def start(span: SdkSpan, parent_context: Context | None) -> None:
         return
     for key, value in unit.attributes.items():
         span.set_attribute(key, value)
-    if span.kind is SpanKind.SERVER and _is_same_request(span, unit.span):
+    if _is_same_request(span, unit.span):
         give_way(unit.span, span)
 
 
+# These make a server span only where they find no span about, and an internal one below another's. Ours is about.
+_SERVERS = frozenset(
+    f"opentelemetry.instrumentation.{name}"
+    for name in (
+        "aiohttp_server",
+        "asgi",
+        "django",
+        "falcon",
+        "fastapi",
+        "flask",
+        "pyramid",
+        "starlette",
+        "tornado",
+        "wsgi",
+    )
+)
+
+
 def _is_same_request(span: SdkSpan, server: Span) -> bool:
-    """Whether a server span of the application's is about the request that ours is about."""
+    """Whether a span of the application's is its server span for the request that ours is about."""
     if server.kind is not SpanKind.SERVER or server.silent or server.end_ns:
         return False
-    # It began below ours, or read the same headers.
-    return span.parent is None or span.parent.span_id in (server.span_id, server.parent_id)
+    if span.kind is SpanKind.SERVER:
+        # It began below ours, or read the same headers.
+        return span.parent is None or span.parent.span_id in (server.span_id, server.parent_id)
+    scope = getattr(span.instrumentation_scope, "name", "")
+    below = span.parent is not None and span.parent.span_id == server.span_id
+    return below and span.kind is SpanKind.INTERNAL and scope in _SERVERS
 
 
 def give_way(server: Span, span: SdkSpan) -> None:
@@ -98,6 +122,7 @@ def give_way(server: Span, span: SdkSpan) -> None:
         if server.parent_id:
             parent = SpanContext(server.trace_id, server.parent_id, is_remote=True, trace_flags=TraceFlags(1))
         span._parent = parent  # noqa: SLF001 - there is no public way
+        span._kind = SpanKind.SERVER  # noqa: SLF001 - the same
     server.silent = True
     server.trace_id, server.span_id = ids.trace_id, ids.span_id
 
@@ -135,6 +160,8 @@ def end(span: ReadableSpan) -> None:
                 continue
             attributes.update(repaired)
         events.append((event.name, event.timestamp, attributes))
+    if span.name == _LOG_SPAN and not events:
+        return
     if not sends:
         span._events = [Event(name, attributes, time_ns) for name, time_ns, attributes in events]  # noqa: SLF001 - there is no public way
         return
@@ -151,7 +178,7 @@ def end(span: ReadableSpan) -> None:
             sampled=True,
             start_ns=span.start_time or 0,
             end_ns=span.end_time or 0,
-            attributes=dict(span.attributes or {}),
+            attributes=_stamped(dict(span.attributes or {}), opened.unit if opened is not None else None),
             events=events,
             links=[(link.context, dict(link.attributes or {})) for link in span.links],
             status=span.status.status_code.value,
@@ -160,6 +187,16 @@ def end(span: ReadableSpan) -> None:
     )
 
 
+def _stamped(attributes: dict[str, Any], unit: Unit | None) -> dict[str, Any]:
+    """The attributes with the unit's ids, also where another SDK has put an empty one in its place."""
+    for key in ("highlight.session_id", "highlight.trace_id"):
+        if key in attributes and not attributes[key]:
+            del attributes[key]
+    return {**unit.attributes, **attributes} if unit is not None else attributes
+
+
+# Of highlight_io, around each log record outside a span; Highlight stores none of that name.
+_LOG_SPAN = "highlight.log"
 _NO_UNIT = SimpleNamespace(attributes={})  # the ids are among the span's own attributes
 
 
@@ -190,5 +227,42 @@ class HighlightLogRecordProcessor:
 def stamp(record: Any) -> None:
     """Put the ids on a log record of OpenTelemetry's."""
     unit = active.current() or context.carried()
+    given = record.attributes or {}
+    attributes = dict(given)
+    if not sends and "exception.type" in attributes:
+        _repair_log(attributes, unit)
     if unit is not None:
-        record.attributes = {**(record.attributes or {}), **unit.attributes}
+        attributes.update(unit.attributes)
+    if attributes != given:
+        limit = getattr(given, "maxlen", None)  # its exporters ask the attributes how many of them were dropped
+        record.attributes = BoundedAttributes(limit, attributes, immutable=False)
+
+
+def _repair_log(attributes: dict[str, Any], unit: Unit | None) -> None:
+    """Leave a record's exception out where it has been reported, and put it in our form where it has not."""
+    error = sys.exc_info()[1]
+    if error is None or type(error).__name__ != attributes["exception.type"].rpartition(".")[2]:
+        attributes.update(_repaired(attributes))
+        return
+    news = errors.is_error(error) and errors.claim(error, unit)
+    for key in [key for key in attributes if key.startswith("exception.")]:
+        del attributes[key]
+    if news:
+        attributes.update(errors.described(error))
+
+
+# Where the processors of a provider are; there is no public way to take one out again.
+_PROCESSORS = (
+    ("_active_span_processor", "_span_processors"),
+    ("_multi_log_record_processor", "_log_record_processors"),
+)
+
+
+def send_alone(provider: Any) -> None:
+    """Leave to a provider no processors but ours: what another SDK of Highlight's would send is sent by us, once."""
+    for holder, name in _PROCESSORS:
+        processors = getattr(provider, holder, None)
+        for processor in getattr(processors, name, ()):
+            if not isinstance(processor, (HighlightSpanProcessor, HighlightLogRecordProcessor)):
+                setattr(processors, name, tuple(one for one in getattr(processors, name) if one is not processor))
+                processor.shutdown()

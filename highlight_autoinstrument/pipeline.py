@@ -29,7 +29,7 @@ _NEVER = 1 << 62
 # Global state: the queue and the one sender of this process. Appending to a deque takes no lock, so that a garbage
 # collection, a signal handler or a fork in the middle of it does no harm.
 _settings = config.get()
-_exporting = _settings.enabled and _settings.project_id is not None
+exports = _settings.enabled and _settings.project_id is not None
 _queue: deque[Span | LogRecord] = deque(maxlen=_settings.queue_size)
 _sender: Sender | None = None
 _starting = native.allocate_lock()
@@ -45,7 +45,7 @@ _touched = False
 def touch() -> None:
     """Have what is aggregated elsewhere be sent with the next batch."""
     global _touched  # noqa: PLW0603
-    if _touched or not _exporting:
+    if _touched or not exports:
         return
     _touched = True
     if _sender is None:
@@ -69,7 +69,7 @@ def add_log(record: LogRecord) -> None:
 
 def _add(record: Span | LogRecord) -> None:
     global _dropped  # noqa: PLW0603
-    if not _exporting:
+    if not exports:
         return
     if len(_queue) == _settings.queue_size:
         _dropped = next(_drops)
@@ -92,18 +92,18 @@ def _start() -> None:
                 sender.start()
                 _sender = sender
             else:
-                _stop_exporting()
+                _stopexports()
                 guard.say_once("export is off in a sub-interpreter; under mod_wsgi set WSGIApplicationGroup %{GLOBAL}")
     except Exception as error:  # noqa: BLE001 - the guard
-        _stop_exporting()
+        _stopexports()
         guard.failed("export", error, "nothing is sent from this process")
     finally:
         _starting.release()
 
 
-def _stop_exporting() -> None:
-    global _exporting  # noqa: PLW0603
-    _exporting = False
+def _stopexports() -> None:
+    global exports  # noqa: PLW0603
+    exports = False
     _queue.clear()
 
 

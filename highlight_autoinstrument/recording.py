@@ -123,7 +123,7 @@ class Span(trace.Span):
 
     def is_recording(self) -> bool:
         """Whether what is added will be sent."""
-        return self.sampled and not self.silent and not self.end_ns
+        return self.sampled and not self.silent and not self.end_ns and pipeline.exports
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute."""

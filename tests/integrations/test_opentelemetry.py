@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import pytest
@@ -204,6 +205,57 @@ def test_spans_of_the_api_are_ours_inside_a_request(start, receiver):
     assert errors(receiver) == [("LookupError", "s1")]
 
 
+OWN_PROVIDER = """
+import logging, os
+from flask import Flask
+from opentelemetry import _logs, trace
+from opentelemetry.instrumentation.flask import FlaskInstrumentor
+from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+from opentelemetry.sdk._logs.export import ConsoleLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+
+provider = TracerProvider()
+trace.set_tracer_provider(provider)
+provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(formatter=lambda span: "span " + " ".join(
+    [span.name, span.kind.name, str(span.parent), str(span.attributes.get("highlight.session_id"))]) + "\\n")))
+logs = LoggerProvider()
+_logs.set_logger_provider(logs)
+def told(data):
+    return f"log {data.log_record.body} {data.log_record.attributes.get('highlight.session_id')}\\n"
+logs.add_log_record_processor(SimpleLogRecordProcessor(ConsoleLogRecordExporter(formatter=told)))
+
+app = Flask(__name__)
+FlaskInstrumentor().instrument_app(app)
+logging.getLogger("werkzeug").disabled = True
+logging.getLogger("app").addHandler(LoggingHandler(logger_provider=logs))
+
+@app.get("/hello")
+def hello():
+    logging.getLogger("app").warning("hello")
+    return "hello"
+
+app.run(port=int(os.environ["PORT"]))
+"""
+
+
+def test_an_applications_own_instrumentation_makes_the_server_span_as_ever(start, receiver):
+    told = []
+    for bare in (True, False):
+        service = start(files={"app.py": OWN_PROVIDER}, bare=bare, env={"PYTHONWARNINGS": "ignore"})
+        assert service.get("/hello", SESSION).text == "hello"
+        service.stop(signal.SIGINT)
+        told.append(sorted(line for line in service.stdout.splitlines() if line.startswith(("span ", "log "))))
+
+    assert told == [
+        ["log hello None", "span GET /hello SERVER None None"],
+        ["log hello s1", "span GET /hello SERVER None s1"],
+    ]
+    receiver.wait(spans=1, logs=1)
+    assert seen(receiver) == [("GET /hello", "SERVER", "s1", "UNSET")]
+    assert [(log.body, log.session) for log in receiver.logs] == [("hello", "s1")]
+
+
 SERVER = """
 import http.server, os
 from opentelemetry import propagate, trace
@@ -299,7 +351,9 @@ def test_opentelemetry_instrument_gets_the_same(start, receiver, python):
     assert {(e.type, e.message, e.session) for e in receiver.errors} == {("ValueError", "ValueError", "s1")}
     assert receiver.errors[0].stacktrace.startswith("Traceback (most recent call last):\n  File ")
     assert [export.headers.get("x-highlight-project") for export in receiver.exports][:1] == ["1"]
-    assert sorted((log.body, str(log.session)) for log in receiver.logs if log.logger == "app") in (
-        [],
-        [("asking", "None"), ("asking", "s1")],
-    )
+    wait_until(lambda: len(receiver.logs) > 2)
+    assert sorted((log.body, str(log.session)) for log in receiver.logs) == [
+        ("Exception on /fail [GET]", "s1"),
+        ("asking", "None"),
+        ("asking", "s1"),
+    ]

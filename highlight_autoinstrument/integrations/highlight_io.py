@@ -1,0 +1,36 @@
+"""highlight_io: Highlight's own SDK records as ever, and what it would send as well is sent once, by the agent."""
+
+from __future__ import annotations
+
+from .. import config
+from ..later import otel
+from ..patching import wrap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from types import ModuleType
+    from typing import Any
+
+    from ..patching import Call
+
+MODULES = ("highlight_io.sdk",)
+
+# Its integrations for what ours cover: a second span for each request, call or task.
+COVERED = ("boto", "boto3sqs", "celery", "django", "flask", "requests")
+
+
+def patch(sdk: ModuleType) -> None:
+    wrap(sdk.H, "__init__", made)
+
+
+def made(call: Call) -> Generator[None, Any, None]:
+    if config.get().project_id is None:  # nothing is sent by us
+        return
+    given = call.get("integrations") or ()
+    call["integrations"] = [one for one in given if getattr(one, "INTEGRATION_KEY", "") not in COVERED]
+    call["disabled_integrations"] = [*(call.get("disabled_integrations") or ()), *COVERED]
+    yield
+    # Its own processor leaves the session of one request to the next.
+    otel.send_alone(call.instance._trace_provider)  # noqa: SLF001 - there is no public way
+    otel.send_alone(call.instance._log_provider)  # noqa: SLF001 - the same

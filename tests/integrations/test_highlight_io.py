@@ -1,0 +1,126 @@
+"""Highlight's own SDK, and LaunchDarkly's, beside the agent: what they record is sent once, with the right session."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import pytest
+
+from tests import environment
+
+FLASK = """
+import logging, os
+from flask import Flask
+
+app = Flask(__name__)
+logging.getLogger("werkzeug").disabled = True
+
+@app.get("/hello")
+def hello():
+    logging.getLogger("app").warning("hello")
+    with span("own"):
+        pass
+    return "hello"
+
+@app.get("/caught")
+def caught():
+    try:
+        1 / 0
+    except ZeroDivisionError as error:
+        record(error)
+    return "fine"
+
+@app.get("/boom")
+def boom():
+    raise ValueError("boom")
+
+app.run(port=int(os.environ["PORT"]))
+"""
+HIGHLIGHT = (
+    """
+import os
+import highlight_io
+from highlight_io.integrations.flask import FlaskIntegration
+
+H = highlight_io.H("1", integrations=[FlaskIntegration()], otlp_endpoint=os.environ["THEIRS"], service_name="theirs")
+span, record = H.trace, H.record_exception
+"""
+    + FLASK
+)
+LAUNCHDARKLY = (
+    """
+import os
+from ldobserve import ObservabilityConfig, _init, observe
+from ldobserve.config import _ProcessedConfig
+
+settings = ObservabilityConfig(otlp_endpoint=os.environ["THEIRS"], backend_url="http://127.0.0.1:9", service_name="ld")
+_init("1", _ProcessedConfig(settings))  # what registering the plugin with LaunchDarkly's client calls
+span, record = observe.start_span, observe.record_exception
+"""
+    + FLASK
+)
+SDKS = {
+    "highlight_io": (HIGHLIGHT, ["highlight-io==0.10.2"]),
+    "ldobserve": (LAUNCHDARKLY, ["launchdarkly-observability"]),
+}
+SESSION = {"x-highlight-request": "s1/r1"}
+
+
+@pytest.fixture(scope="module", params=SDKS)
+def sdk(request):
+    """An environment of its own for each: they ask for particular versions of OpenTelemetry."""
+    source, packages = SDKS[request.param]
+    folder = environment.ROOT / f".venv-test-{request.param}-3.{sys.version_info.minor}"
+    return source, environment.make(folder, ["flask", *packages])
+
+
+@pytest.fixture
+def start(run_service, sdk, grpc_receiver):
+    def start(**options):
+        source, python = sdk
+        env = {"THEIRS": grpc_receiver.url, "PYTHONWARNINGS": "ignore", **options.pop("env", {})}
+        return run_service([python, "app.py"], files={"app.py": source}, env=env, **options)
+
+    return start
+
+
+def use(service):
+    assert service.get("/hello", SESSION).text == "hello"
+    assert service.get("/hello").text == "hello"  # the SDK alone would give it the session of the one before
+    assert service.get("/caught", {"x-highlight-request": "s2/r2"}).text == "fine"
+    assert service.get("/boom", {"x-highlight-request": "s3/r3"}).status == 500
+
+
+def test_each_report_is_one_and_has_its_own_session(start, receiver, grpc_receiver):
+    service = start()
+    use(service)
+
+    receiver.wait(spans=6, logs=3, errors=2)
+    service.stop(signal.SIGINT)
+    receiver.settle()
+    assert [(span.name, span.kind, span.session, span.status) for span in receiver.spans] == [
+        ("GET /hello", "SERVER", "s1", "UNSET"),
+        ("own", "INTERNAL", "s1", "UNSET"),
+        ("GET /hello", "SERVER", None, "UNSET"),
+        ("own", "INTERNAL", None, "UNSET"),
+        ("GET /caught", "SERVER", "s2", "UNSET"),
+        ("GET /boom", "SERVER", "s3", "ERROR"),
+    ]
+    assert [(error.type, error.session) for error in receiver.errors] == [
+        ("ZeroDivisionError", "s2"),
+        ("ValueError", "s3"),
+    ]
+    logs = [(log.body, log.session) for log in receiver.logs if log.logger in ("app", "__main__")]
+    assert logs == [("hello", "s1"), ("hello", None), ("Exception on /boom [GET]", "s3")]
+    assert (grpc_receiver.spans, grpc_receiver.logs) == ([], [])
+
+
+def test_without_a_project_of_ours_it_sends_as_ever(start, grpc_receiver):
+    service = start(env={"HIGHLIGHT_PROJECT_ID": ""})
+    service.expect("HIGHLIGHT_PROJECT_ID is not set")
+    use(service)
+    service.stop(signal.SIGINT)
+
+    grpc_receiver.wait(spans=2)
+    assert {error.type for error in grpc_receiver.errors} >= {"ZeroDivisionError", "ValueError"}
