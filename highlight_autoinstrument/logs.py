@@ -10,7 +10,7 @@ from itertools import islice
 from time import time_ns as now_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import active, config, context, errors, pipeline
+from . import active, config, context, errors, messaging, pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -188,7 +188,7 @@ def emit(
     if extra:
         add_extra(attributes, extra)
     is_error = False
-    if error is not None:
+    if error is not None and (unit is None or logger not in messaging.echoes):
         is_error = _add_error(attributes, level, error, unit)
     record = LogRecord(level, body, attributes, time_ns=time_ns, logger=logger)
     record.is_error = is_error

@@ -125,6 +125,25 @@ def forgive(work: Work, error: BaseException) -> None:
         errors.claim(error, work.unit)
 
 
+def failed(error: BaseException, *, again: bool = False) -> None:
+    """Note that the job that is being worked on here failed, for libraries that keep its exception to themselves.
+
+    It is no error yet if the job will be tried again; see `echoes` for libraries that log it before they know.
+    """
+    unit = active.current()
+    if unit is not None and errors.is_error(error):
+        unit.span.fail(errors.type_name(error))
+        if again:
+            errors.claim(error, unit)
+        else:
+            errors.record_in(unit, error)
+
+
+# Global state: loggers of libraries that log each exception of a job, whether it will be tried again or not. Inside a
+# unit of work such a record is a line like any other, and the integration calls `failed` once it is known.
+echoes: set[str] = set()
+
+
 def _begin(system: str, destination: str, headers: Any, name: str | None, attributes: dict[str, object]) -> Work:
     described = {**spans.message(system, destination, "process"), **attributes}
     return incoming.begin(f"process {name or destination}", spans.CONSUMER, getter(headers), described)
