@@ -1,8 +1,10 @@
-"""rq: what a job has recorded is sent before its work horse ends, which it does by os._exit."""
+"""rq: a job carries the ids, its run is a span under them, and a work horse sends its records before it ends."""
 
 from __future__ import annotations
 
-from .. import lifecycle
+import sys
+
+from .. import active, lifecycle, messaging
 from ..patching import wrap
 
 TYPE_CHECKING = False
@@ -13,16 +15,90 @@ if TYPE_CHECKING:
 
     from ..patching import Call
 
-MODULES = ("rq.worker",)
+MODULES = ("rq.job", "rq.queue", "rq.worker")
+
+# In a job's __dict__, and fields of its own in the job's hash: `meta` is the application's, which may replace it.
+HEADERS = "_highlight_headers"
+NAMES = ("x-highlight-request", "traceparent", "tracestate")
 
 
-def patch(worker: ModuleType) -> None:
-    wrap(getattr(worker, "BaseWorker", worker.Worker), "perform_job", sending)
+def patch(module: ModuleType) -> None:
+    if module.__name__ == "rq.job":
+        wrap(module.Job, "create", create)
+        wrap(module.Job, "to_dict", store)
+        wrap(module.Job, "restore", restore)
+    elif module.__name__ == "rq.queue":
+        for name in ("enqueue_call", "enqueue_at", "enqueue_many"):
+            wrap(module.Queue, name, send)
+        wrap(module.Queue, "run_sync", perform_here)
+        wrap(module.Queue, "run_job", failing)
+    else:
+        worker = getattr(module, "BaseWorker", module.Worker)
+        wrap(worker, "perform_job", perform)
+        wrap(worker, "handle_exception", fail)
 
 
-def sending(call: Call) -> Generator[None, Any, Any]:
+def create(call: Call) -> Generator[None, Any, None]:
+    job = yield
+    if active.current() is not None:
+        vars(job)[HEADERS] = dict(messaging.headers())
+
+
+def store(call: Call) -> Generator[None, Any, Any]:
+    fields = yield
+    return {**vars(call["self"]).get(HEADERS, {}), **fields}
+
+
+def restore(call: Call) -> Generator[None, Any, None]:
+    raw = call["raw_data"]
+    yield
+    vars(call["self"])[HEADERS] = {name: raw[name.encode()] for name in NAMES if name.encode() in raw}
+
+
+def send(call: Call) -> Generator[None, Any, None]:
+    if active.current() is None:
+        return
+    with messaging.send("rq", call["self"].name) as span:
+        sent = yield
+        if span is not None and not isinstance(sent, list):
+            span.update_name(f"send {function_name(sent)}")
+
+
+def work(job: Any) -> messaging.Processing:
+    return messaging.process("rq", job.origin, vars(job).get(HEADERS), function_name(job))
+
+
+def function_name(job: Any) -> str | None:
+    try:
+        name: str | None = job.func_name
+    except sys.modules["rq.exceptions"].DeserializationError:
+        return None  # the worker is about to find out
+    return name
+
+
+def perform(call: Call) -> Generator[None, Any, None]:
+    try:
+        with work(call["job"]):
+            yield
+    finally:
+        if call["self"].is_horse:  # which ends by os._exit
+            lifecycle.close()
+
+
+def fail(call: Call) -> Generator[None, Any, None]:
+    error = call.args[3]  # self, job, and what sys.exc_info() returns
+    messaging.failed(error, again=bool(call["job"].retries_left))
+    yield
+
+
+def perform_here(call: Call) -> Generator[None, Any, None]:
+    with work(call["job"]):
+        yield
+
+
+def failing(call: Call) -> Generator[None, Any, None]:
     try:
         yield
-    finally:
-        if call["self"].is_horse:
-            lifecycle.close()
+    except BaseException as error:
+        messaging.failed(error)  # a queue that works at once does not try again
+        raise
