@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import active, messaging
+from ..outside import outside
 from ..patching import wrap
 
 TYPE_CHECKING = False
@@ -24,6 +25,7 @@ def patch(module: ModuleType) -> None:
         # No middleware of our own: the list is the application's to look at, or to replace.
         wrap(module.Broker, "emit_after", processed)
     else:
+        wrap(module.Worker, "start", outside)  # its threads live on, in whatever test or request it is started
         messaging.echoes.add("dramatiq.worker.WorkerThread")
         wrap(module._WorkerThread, "process_message", process)  # noqa: SLF001 - nothing else has a message's whole run
 

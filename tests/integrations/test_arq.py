@@ -128,7 +128,8 @@ def work(run_service, receiver, redis_url):
 
 
 def run_worker(run_service, redis_url, queue, **env):
-    env = {"REDIS": redis_url, "QUEUE": queue, **env}
+    # Nothing is sent before the end, which has to send it.
+    env = {"REDIS": redis_url, "QUEUE": queue, "OTEL_BSP_SCHEDULE_DELAY": "60000", **env}
     worker = run_service("python worker.py", files={"worker.py": WORKER}, env=env, wait=None)
     assert worker.process.wait(30) == 0, worker.output
 

@@ -6,6 +6,8 @@ import signal
 
 import pytest
 
+from tests.support.services import wait_until
+
 ACTORS = """
 import logging, os
 import dramatiq
@@ -97,7 +99,7 @@ app.run(port=int(os.environ["PORT"]))
 def run(run_service, receiver, request):
     """Send messages, each in a request, and run their actors until so many spans, logs and errors have arrived."""
 
-    def run(messages, spans, logs, errors, broker="redis_url"):
+    def run(messages, spans, logs, errors, broker="redis_url", until=None):
         env = {"BROKER": request.getfixturevalue(broker), "dramatiq_prefetch_multiplier": "1"}
         files = {"actors.py": ACTORS, "app.py": APP}
         service = run_service("python app.py", files=files, env=env)
@@ -107,10 +109,15 @@ def run(run_service, receiver, request):
         receiver.wait(spans=len(messages))
         sent = receiver.spans
         receiver.clear()
+        if until is not None:  # nothing is sent before the end, which has to send it
+            env["OTEL_BSP_SCHEDULE_DELAY"] = "60000"
         worker = run_service("dramatiq actors -p 1 -t 1", files=files, env=env, wait=None)
-        receiver.wait(spans=spans, logs=logs, errors=errors)
+        if until is not None:
+            wait_until(lambda: until in worker.stderr)
+        else:
+            receiver.wait(spans=spans, logs=logs, errors=errors)
         assert worker.stop(signal.SIGTERM) == 0, worker.output
-        receiver.settle()
+        receiver.wait(spans=spans, logs=logs, errors=errors)
         return sent
 
     return run
@@ -131,7 +138,7 @@ def errors(receiver):
 @pytest.mark.parametrize("broker", ["redis_url", "rabbitmq_url"])
 def test_each_actor_runs_under_the_ids_of_its_message(run, receiver, broker):
     messages = [("work", 1, "s1"), ("work", 2, None), ("soon", 3, "s3"), ("fail", 4, "s4"), ("work", 5, "s5")]
-    sent = run(messages, spans=5, logs=5, errors=1, broker=broker)
+    sent = run(messages, spans=5, logs=5, errors=1, broker=broker, until="working on 5")
 
     assert [(span.name, span.kind, span.session) for span in sent if span.kind == "PRODUCER"] == [
         (f"send {way}", "PRODUCER", session) for way, _, session in messages

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.support.services import BIN
+from tests.support.services import BIN, wait_until
 
 TASKS = """
 import logging, os
@@ -135,15 +135,20 @@ def send(run_service, receiver, redis_url):
 def consume(run_service, receiver, redis_url):
     """Run a consumer until so many spans, logs and errors have arrived."""
 
-    def consume(queue, kind, spans, logs, errors=0, periodic=False, **env):
+    def consume(queue, kind, spans, logs, errors=0, periodic=False, until=None, **env):
         # gevent's patches come first, as its users have them.
         start = f"python -m gevent.monkey {BIN}/" if kind == "greenlet" else ""
         command = f"{start}huey_consumer tasks.huey -k {kind} -w 1 -d 0.02 -s 1 -q {'' if periodic else '-n'}"
         env = {"REDIS": redis_url, "QUEUE": queue, **env}
+        if until is not None:  # nothing is sent before the end, which has to send it
+            env["OTEL_BSP_SCHEDULE_DELAY"] = "60000"
         worker = run_service(command, files=FILES, env=env, wait=None)
-        receiver.wait(spans=spans, logs=logs, errors=errors)
+        if until is not None:
+            wait_until(lambda: until in worker.stderr)
+        else:
+            receiver.wait(spans=spans, logs=logs, errors=errors)
         assert worker.stop(signal.SIGTERM) == 0, worker.output
-        receiver.settle()
+        receiver.wait(spans=spans, logs=logs, errors=errors)
 
     return consume
 
@@ -170,7 +175,7 @@ def test_each_task_runs_under_its_own_ids(send, consume, receiver, kind):
         ("send tasks.work", "s3"),
         ("send tasks.fail", "s4"),
     ]
-    consume(kind, kind, spans=4, logs=5, errors=1, **env)
+    consume(kind, kind, spans=4, logs=5, errors=1, until="no such order: 4", **env)
 
     assert spans(receiver) == [
         ("process tasks.work", "CONSUMER", "s1", "UNSET"),

@@ -8,6 +8,7 @@ JOBS = """
 import logging
 
 log = logging.getLogger("app")
+logging.getLogger("rq").setLevel("WARNING")  # in a spawned work horse too
 
 def work(number):
     log.warning("working on %s", number)
@@ -103,7 +104,7 @@ if sys.argv[2:] == ["scheduled"]:
 worker.work(burst=True, logging_level="WARNING")
 logging.getLogger("app").warning("done")
 """
-KINDS = ["Worker", "SimpleWorker"]
+KINDS = ["Worker", "SimpleWorker", "SpawnWorker"]
 
 
 @pytest.fixture
@@ -133,7 +134,8 @@ def work(run_service, redis_url):
         worker = run_service(
             ["python", "worker.py", kind, *arguments],
             files={"worker.py": WORKER, "jobs.py": JOBS},
-            env={"REDIS": redis_url, "QUEUE": queue},
+            # Nothing is sent before the end, which has to send it.
+            env={"REDIS": redis_url, "QUEUE": queue, "OTEL_BSP_SCHEDULE_DELAY": "60000"},
             wait=None,
         )
         assert worker.process.wait(30) == 0, worker.output

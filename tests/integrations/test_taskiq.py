@@ -6,6 +6,8 @@ import signal
 
 import pytest
 
+from tests.support.services import wait_until
+
 TASKS = """
 import asyncio, logging, os
 from taskiq import Context, InMemoryBroker, SimpleRetryMiddleware, SmartRetryMiddleware, TaskiqDepends
@@ -112,19 +114,23 @@ FILES = {"tasks.py": TASKS, "app.py": APP}
 def run(run_service, receiver, nats_url):
     """Send tasks, each in a request, and run a worker until so many spans, logs and errors have arrived."""
 
-    def run(queue, messages, spans=0, logs=0, errors=0, **env):
+    def run(queue, messages, spans=0, logs=0, errors=0, until=None, **env):
         env = {"BROKER": nats_url, "QUEUE": queue, **env}
         service = run_service("python app.py", files=FILES, env=env)
         for way, number, session in messages:
             headers = {"x-highlight-request": f"{session}/r1"} if session else {}
             assert service.request("POST", f"/{way}/{number}", headers).status == 200, service.output
         if env["BROKER"]:
+            if until is not None:  # nothing is sent before the end, which has to send it
+                env["OTEL_BSP_SCHEDULE_DELAY"] = "60000"
             command = "taskiq worker tasks:broker --workers 1 --log-level WARNING"
             worker = run_service(command, files=FILES, env=env, wait=None)
-        receiver.wait(spans=spans, logs=logs, errors=errors)
-        if env["BROKER"]:
+            if until is not None:
+                wait_until(lambda: until in worker.stderr)
+            else:
+                receiver.wait(spans=spans, logs=logs, errors=errors)
             assert worker.stop(signal.SIGTERM) == 0, worker.output
-        receiver.settle()
+        receiver.wait(spans=spans, logs=logs, errors=errors)
 
     return run
 
@@ -196,7 +202,7 @@ def test_each_task_runs_under_its_own_ids(run, receiver, broker):
 
 @pytest.mark.parametrize("env", [{}, {"KEEP": "yes"}, {"SMART": "yes"}])
 def test_a_failure_is_an_error_once_the_task_is_not_tried_again(run, receiver, env):
-    run("again" + "".join(env), [("retry", 1, "s1")], spans=5, errors=1, **env)
+    run("again" + "".join(env), [("retry", 1, "s1")], spans=5, logs=4, errors=1, until="Maximum retries", **env)
 
     assert consumed(receiver) == [("process retry", "s1", "ERROR")] * 2
     assert [len(span.events) for span in receiver.spans if span.kind == "CONSUMER"] == [0, 1]
