@@ -36,6 +36,7 @@ def patch(module: ModuleType) -> None:
         worker = getattr(module, "BaseWorker", module.Worker)
         wrap(worker, "perform_job", perform)
         wrap(worker, "handle_exception", fail)
+        wrap(worker, "handle_work_horse_killed", killed)
 
 
 def create(call: Call) -> Generator[None, Any, None]:
@@ -89,6 +90,12 @@ def fail(call: Call) -> Generator[None, Any, None]:
     error = call.args[3]  # self, job, and what sys.exc_info() returns
     messaging.failed(error, again=bool(call["job"].retries_left))
     yield
+
+
+def killed(call: Call) -> Generator[None, Any, None]:
+    with work(call["job"]) as ended:  # the span that the work horse had has gone with it
+        ended.unit.span.fail("killed")
+        yield
 
 
 def perform_here(call: Call) -> Generator[None, Any, None]:

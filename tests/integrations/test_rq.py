@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 JOBS = """
-import logging
+import logging, os, signal
 
 log = logging.getLogger("app")
-logging.getLogger("rq").setLevel("WARNING")  # in a spawned work horse too
 
 def work(number):
     log.warning("working on %s", number)
@@ -18,11 +17,14 @@ def fail(number):
     log.warning("failing on %s", number)
     raise LookupError(f"no such order: {number}")
 
+def die(number):
+    log.warning("dying on %s", number)
+    os.kill(os.getpid(), signal.SIGKILL)
+
 async def soon(number):
     log.warning("awaiting %s", number)
 
 def more(number):
-    import os
     from redis import Redis
     from rq import Queue
     from jobs import work
@@ -72,6 +74,8 @@ def send(queue, way):
         job = queue.enqueue(jobs.more, 11)
     elif way == "here":
         job = Queue(queue.name, is_async=False, connection=connection).enqueue(jobs.fail, 12)
+    elif way == "die":
+        job = queue.enqueue(jobs.die, 16)
     elif way == "gone":
         job = queue.enqueue("nowhere.work", 13)
     elif way == "unreadable":
@@ -182,8 +186,9 @@ def test_each_job_is_performed_under_its_own_ids(enqueue, work, receiver, kind):
         ("noted", "s3"),
         ("done", None),
     ]
-    assert [session for _, session in told(receiver, "rq.worker")] == ["s3"]
-    assert len(receiver.logs) == 7
+    serious = [log for log in receiver.logs if log.severity_text != "INFO"]  # a spawned work horse tells more
+    assert [log.session for log in serious if log.logger == "rq.worker"] == ["s3"]
+    assert len(serious) == 7
     assert errors(receiver) == [("LookupError", "no such order: 2", "s3", "span")]
 
 
@@ -242,6 +247,27 @@ def test_a_callback_that_fails_and_a_job_that_cannot_be_read_are_errors_of_their
         ("ValueError", "s2", "span"),
         ("DeserializationError", "s3", "span"),
     ]
+
+
+def test_a_work_horse_that_is_killed_leaves_a_failed_span_of_its_job(enqueue, work, receiver):
+    enqueue("killed", "die", "s1", ["jobs.die"])
+    enqueue("killed", "work", "s2", ["jobs.work"])
+    work("killed")
+
+    receiver.wait(spans=2, logs=4)
+    assert [
+        (*span, end.attributes.get("error.type")) for span, end in zip(spans(receiver), receiver.spans, strict=True)
+    ] == [
+        ("process jobs.die", "CONSUMER", "s1", "ERROR", "killed"),
+        ("process jobs.work", "CONSUMER", "s2", "UNSET", None),
+    ]
+    assert [(log.body.partition(" ")[0], log.session) for log in receiver.logs] == [
+        ("Worker", None),
+        ("Work", "s1"),
+        ("working", "s2"),
+        ("done", None),
+    ]
+    assert receiver.errors == []
 
 
 def test_a_queue_that_works_at_once_reports_the_failure_that_it_keeps(run_service, receiver, redis_url):
