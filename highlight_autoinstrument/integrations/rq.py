@@ -19,6 +19,9 @@ MODULES = ("rq.job", "rq.queue", "rq.worker")
 
 # In a job's __dict__, and fields of its own in the job's hash: `meta` is the application's, which may replace it.
 HEADERS = "_highlight_headers"
+AGAIN = (
+    "_highlight_again"  # whether it is tried again if it fails; some versions count down before they say that it did
+)
 NAMES = ("x-highlight-request", "traceparent", "tracestate")
 
 
@@ -33,10 +36,13 @@ def patch(module: ModuleType) -> None:
         wrap(module.Queue, "run_sync", perform_here)
         wrap(module.Queue, "run_job", failing)
     else:
-        worker = getattr(module, "BaseWorker", module.Worker)
-        wrap(worker, "perform_job", perform)
-        wrap(worker, "handle_exception", fail)
-        wrap(worker, "handle_work_horse_killed", killed)
+        for name, hook in (
+            ("perform_job", perform),
+            ("handle_exception", fail),
+            ("handle_work_horse_killed", killed),
+        ):
+            # The class that all workers have it from, which is another one in each version.
+            wrap(next((kind for kind in module.Worker.__mro__ if name in vars(kind)), module.Worker), name, hook)
 
 
 def create(call: Call) -> Generator[None, Any, None]:
@@ -78,8 +84,10 @@ def function_name(job: Any) -> str | None:
 
 
 def perform(call: Call) -> Generator[None, Any, None]:
+    job = call["job"]
+    vars(job)[AGAIN] = bool(job.retries_left)
     try:
-        with work(call["job"]):
+        with work(job):
             yield
     finally:
         if call["self"].is_horse:  # which ends by os._exit
@@ -88,7 +96,7 @@ def perform(call: Call) -> Generator[None, Any, None]:
 
 def fail(call: Call) -> Generator[None, Any, None]:
     error = call.args[3]  # self, job, and what sys.exc_info() returns
-    messaging.failed(error, again=bool(call["job"].retries_left))
+    messaging.failed(error, again=vars(call["job"]).get(AGAIN, False))
     yield
 
 

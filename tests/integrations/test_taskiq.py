@@ -98,8 +98,8 @@ async def send(way: str, number: int):
     elif way == "schedule":
         import datetime
         once, always = Source(), Source()
-        await tasks.work.kicker().schedule_by_time(once, datetime.datetime.now(), number)
-        await tasks.work.kicker().schedule_by_cron(always, "* * * * *", number)
+        await tasks.more.kicker().schedule_by_time(once, datetime.datetime.now(), number)
+        await tasks.more.kicker().schedule_by_cron(always, "* * * * *", number)
         return {"once": once.labels, "always": always.labels}
     else:
         await getattr(tasks, way).kiq(number)
@@ -228,5 +228,5 @@ def test_a_task_for_once_is_scheduled_with_the_ids_and_one_for_always_is_not(run
     receiver.wait(spans=2)
     assert [(span.name, span.session) for span in receiver.spans] == [
         ("POST /{way}/{number}", "s1"),
-        ("send work", "s1"),
+        ("send more", "s1"),
     ]
