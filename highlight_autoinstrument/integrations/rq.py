@@ -52,8 +52,11 @@ def create(call: Call) -> Generator[None, Any, None]:
 
 
 def store(call: Call) -> Generator[None, Any, Any]:
+    headers = vars(call["self"]).get(HEADERS)
+    if not headers:
+        return None
     fields = yield
-    return {**vars(call["self"]).get(HEADERS, {}), **fields}
+    return {**headers, **fields}
 
 
 def restore(call: Call) -> Generator[None, Any, None]:

@@ -41,6 +41,7 @@ import logging, os
 from datetime import timedelta
 from flask import Flask, request
 from redis import Redis
+import rq
 from rq import Queue, Retry
 from rq.job import Job
 import jobs
@@ -60,7 +61,8 @@ def send(queue, way):
     elif way == "retry":
         job = queue.enqueue(jobs.fail, 3, retry=Retry(max=1))
     elif way == "soon":
-        job = queue.enqueue(jobs.soon, 4)
+        unique = {"unique": True} if hasattr(rq, "SpawnWorker") else {}
+        job = queue.enqueue(jobs.soon, 4, job_id=queue.name, **unique)
     elif way == "later":
         job = queue.enqueue_in(timedelta(0), jobs.work, 5)
     elif way == "after":
