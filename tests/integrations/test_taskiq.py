@@ -200,7 +200,7 @@ def test_each_task_runs_under_its_own_ids(run, receiver, broker):
     assert [(log.session, log.severity_text) for log in failed] == [("s4", "ERROR")]
 
 
-@pytest.mark.parametrize("env", [{}, {"KEEP": "yes"}, {"SMART": "yes"}])
+@pytest.mark.parametrize("env", [{}, {"KEEP": "yes", "BROKER": ""}, {"SMART": "yes", "BROKER": ""}])
 def test_a_failure_is_an_error_once_the_task_is_not_tried_again(run, receiver, env):
     run("again" + "".join(env), [("retry", 1, "s1")], spans=5, logs=4, errors=1, until="Maximum retries", **env)
 
