@@ -203,6 +203,9 @@ def hide_frame(error: BaseException, file: str) -> None:
 
 
 def _positions(function: FunctionType) -> dict[str, int]:
+    # A decorator that hands on whatever it is given: the names are those of what it decorates.
+    while function.__code__.co_argcount == 0 and isinstance(getattr(function, "__wrapped__", None), FunctionType):
+        function = function.__dict__["__wrapped__"]
     code = function.__code__
     return {name: position for position, name in enumerate(code.co_varnames[: code.co_argcount])}
 

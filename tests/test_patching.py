@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import pickle
 import sys
@@ -162,6 +163,24 @@ def test_a_hook_adds_an_argument_that_was_not_given(library):
     patching.wrap(library, "plain", hook)
 
     assert library().plain("u") == ("u", "GET", (), 9, {})
+
+
+def test_a_hook_knows_the_arguments_of_a_decorated_function(library):
+    plain = library.plain
+
+    @functools.wraps(plain)
+    def decorated(*args, **kwargs):
+        return plain(*args, **kwargs)
+
+    library.plain = decorated
+
+    def hook(call):
+        call["method"] = call["method"].lower()
+        yield
+
+    patching.wrap(library, "plain", hook)
+
+    assert library().plain("/", "POST") == ("/", "post", (), 1, {})
 
 
 def test_a_hook_sees_the_result_and_may_replace_it(library):
