@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _KEY = otel.create_key("highlight-unit")
 _CARRIED = otel.create_key("highlight-carried")
+_SEALED = otel.create_key("highlight-sealed")
 _SUPPRESSED = "suppress_instrumentation"  # how OpenTelemetry's own exporters ask to be left alone
 
 
@@ -94,8 +95,14 @@ def with_span(span: trace.Span) -> Context:
 
 
 def suppressed() -> bool:
-    """Whether OpenTelemetry's switch for "do not instrument this" is on."""
-    return bool(otel.get_current().get(_SUPPRESSED))
+    """Whether OpenTelemetry's switch for "do not instrument this" is on, or ours."""
+    current = otel.get_current()
+    return bool(current.get(_SUPPRESSED) or current.get(_SEALED))
+
+
+def sealed() -> Context:
+    """A copy of the current context in which calls get neither spans nor headers from us; others do as they would."""
+    return otel.set_value(_SEALED, True)
 
 
 def snapshot() -> Context:

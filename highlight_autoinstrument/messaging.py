@@ -259,18 +259,23 @@ def _common(found: list[HighlightRequest | None]) -> HighlightRequest | None:
 # One message of a batch
 
 # What integrations know: how to read the system, the destination and the headers of a type of messages.
-_readers: dict[type, Callable[[Any], tuple[str, str, Any]]] = {}
+# Several may read the same type, since some libraries' messages are plain dicts.
+_readers: dict[type, list[Callable[[Any], tuple[str, str, Any] | None]]] = {}
 
 
-def describe(kind: type, reader: Callable[[Any], tuple[str, str, Any]]) -> None:
-    """Tell how to read the system, the destination and the headers of a type of messages."""
-    _readers[kind] = reader
+def describe(kind: type, reader: Callable[[Any], tuple[str, str, Any] | None]) -> None:
+    """Tell how to read the system, the destination and the headers of a type of messages; None for one of others."""
+    readers = _readers.setdefault(kind, [])
+    if reader not in readers:
+        readers.append(reader)
 
 
 def message_context(message: Any) -> Processing:
     """The unit of work of one message, of whatever library, to be entered."""
     for kind in type(message).__mro__:
-        if kind in _readers:
-            return process(*_readers[kind](message))
+        for reader in _readers.get(kind, ()):
+            described = reader(message)
+            if described is not None:
+                return process(*described)
     found = getattr(message, "headers", message)
     return process("unknown", type(message).__name__, found() if callable(found) else found)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from .recording import Span
 
 _origins = TracingOrigins.parse(config.get().tracing_origins)
-_SIGNED = "aws4-"  # SigV4, with one region or several
+_SIGNED = ("aws4-", "aws ")  # SigV4, with one region or several, and SigV2
+_PRESIGNED = ("x-amz-signature=", "awsaccesskeyid=")
 
 
 def headers(
@@ -37,7 +38,8 @@ def headers(
         if guard.debugging:
             guard.debug(f"call to {host}: no ids, {_origins.reason(scheme, host, port)}")
         return []
-    if (has("authorization") or "").lower().startswith(_SIGNED) or "x-amz-signature=" in url.lower():
+    lower_url = url.lower()
+    if (has("authorization") or "").lower().startswith(_SIGNED) or any(part in lower_url for part in _PRESIGNED):
         guard.debug(f"call to {host}: no ids, the request is signed")
         return []
     found = [(name, value) for name, value in pairs(span) if has(name) is None]

@@ -1,4 +1,4 @@
-"""A call that starts threads or tasks of a library's own: they outlive the unit of work that happens to make it."""
+"""Calls that are not what they seem: those that start a library's own threads, and those whose bytes are spoken for."""
 
 from __future__ import annotations
 
@@ -17,6 +17,17 @@ def outside(call: Call) -> Generator[None, object, None]:
     if active.current() is None:
         return
     token = context.attach(context.empty())
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+def sealed(call: Call) -> Generator[None, object, None]:
+    """Hook for sending what is signed, or has its span already: what is below sends nothing more, and has no span."""
+    if active.current() is None:
+        return
+    token = context.attach(context.sealed())
     try:
         yield
     finally:

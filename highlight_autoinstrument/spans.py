@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # For those that do not load OpenTelemetry themselves.
 INTERNAL, PRODUCER, CONSUMER = SpanKind.INTERNAL, SpanKind.PRODUCER, SpanKind.CONSUMER
-__all__ = ["CONSUMER", "INTERNAL", "INVALID_SPAN", "PRODUCER"]
+SERVER, CLIENT = SpanKind.SERVER, SpanKind.CLIENT
+__all__ = ["CLIENT", "CONSUMER", "INTERNAL", "INVALID_SPAN", "PRODUCER", "SERVER"]
 
 # The span of a request that is served here.
 
