@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from . import config
-from .later import cors, errors, incoming, spans
+from . import active, config
+from .later import context, cors, errors, incoming, spans
 from .patching import guarded, hide_frame, hooked, replace, wrap
 
 TYPE_CHECKING = False
@@ -61,7 +61,8 @@ def serve(call: Call) -> Generator[None, Any, None]:
     scope = call["scope"]
     if scope["type"] not in ("http", "websocket") or MARK in scope:
         return
-    request = Request(scope, call["send"])
+    outer = _handed_on(scope)
+    request = Request(scope, call["send"], outer)
     scope[MARK] = request
     call["send"] = request.send
     work = request.work
@@ -75,8 +76,22 @@ def serve(call: Call) -> Generator[None, Any, None]:
         work.detach(token)
         scope.pop(MARK, None)
         request.forget()
-        # What runs after the answer (background tasks) belongs to the request, but does not make it longer.
-        work.unit.span.end(request.ended_ns)
+        if outer is None:
+            # What runs after the answer (background tasks) belongs to the request, but does not make it longer.
+            work.unit.span.end(request.ended_ns)
+
+
+def _handed_on(scope: dict[str, Any]) -> Work | None:
+    """The request that is being served already, where it came as a serverless platform's event and is handed on."""
+    unit = active.current()
+    if unit is None or unit.span.end_ns or "faas.name" not in unit.span.attributes:
+        return None
+    served = unit.span.attributes
+    if served.get("http.request.method") != scope.get("method"):
+        return None
+    if not served.get("url.path", "").endswith(scope.get("path", "")):
+        return None
+    return incoming.Work(unit, context.snapshot())
 
 
 def name_by_route(scope: dict[str, Any], template: str) -> None:
@@ -89,7 +104,9 @@ class Request:
 
     __slots__ = ("_asked", "_handled", "_origin", "_send", "ended_ns", "raised", "work")
 
-    def __init__(self, scope: dict[str, Any], send: Callable[[Message], Awaitable[None]]) -> None:
+    def __init__(
+        self, scope: dict[str, Any], send: Callable[[Message], Awaitable[None]], work: Work | None = None
+    ) -> None:
         self._send = send
         self._asked: tuple[str, ...] = ()
         self._origin: str | None = None
@@ -100,7 +117,7 @@ class Request:
         for name, value in scope.get("headers") or ():
             if name in _HEADERS:
                 headers.setdefault(name, value)
-        self.work = begin(scope, headers)
+        self.work = work or begin(scope, headers)
         preflight = scope.get("method") == "OPTIONS" and b"access-control-request-method" in headers
         if preflight and config.get().cors:
             scope["headers"], self._asked = cors.hide_bytes(scope.get("headers") or ())

@@ -203,8 +203,14 @@ def received(owner: object, system: str, messages: Iterable[tuple[str, Any]]) ->
     batch = list(messages)
     if not batch or not _is_free():
         return
-    work = _begin_batch(system, batch) if len(batch) > 1 else _begin(system, *batch[0], None, {})
-    keep(owner, work)
+    keep(owner, begin(system, batch))
+
+
+def begin(system: str, batch: list[tuple[str, Any]], **attributes: object) -> Work:
+    """Begin the unit of work of some messages, pairs of destination and headers; see `received`."""
+    if len(batch) > 1:
+        return _begin_batch(system, batch, attributes)
+    return _begin(system, *batch[0], None, attributes)
 
 
 def keep(owner: object, work: Work) -> None:
@@ -234,11 +240,15 @@ def _is_free() -> bool:
     return unit is None or (unit.ids is None and unit.span.kind is spans.INTERNAL)
 
 
-def _begin_batch(system: str, batch: list[tuple[str, Any]]) -> Work:
+def _begin_batch(system: str, batch: list[tuple[str, Any]], attributes: dict[str, object]) -> Work:
     found = [incoming.read(getter(headers)) for _, headers in batch]
     destinations = dict.fromkeys(destination for destination, _ in batch)
     destination = next(iter(destinations)) if len(destinations) == 1 else f"{len(destinations)} destinations"
-    described = {**spans.message(system, destination, "process"), "messaging.batch.message_count": len(batch)}
+    described = {
+        **spans.message(system, destination, "process"),
+        "messaging.batch.message_count": len(batch),
+        **attributes,
+    }
     work = incoming.start(f"process {destination}", spans.CONSUMER, _common([ids for ids, _ in found]), None, described)
     for _, parent in found:
         if parent is not None:

@@ -137,7 +137,8 @@ class Service:
             words[0] = str(BIN / words[0])
         if not bare:
             words = [str(LAUNCHER), *words]
-        environment = agent_environment(endpoint, HIGHLIGHT_SERVICE_NAME=name, PORT=str(self.port), **(env or {}))
+        of_service = {"HIGHLIGHT_SERVICE_NAME": name, "PORT": str(self.port), **(env or {})}
+        environment = agent_environment(endpoint, **of_service)
         self.stdout_path = folder / f"{name}.out"
         self.stderr_path = folder / f"{name}.err"
         self.expected: list[str] = []
