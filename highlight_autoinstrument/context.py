@@ -44,10 +44,14 @@ class Unit:
     span: Span
 
     def __init__(self, ids: HighlightRequest | None, trace_id: str | None) -> None:
-        self.ids = ids
-        self.trace_id = trace_id
         # What every record of the unit is stamped with. One dict for all of them, never changed after.
         self.attributes: dict[str, str] = {}
+        self.take(ids, trace_id)
+
+    def take(self, ids: HighlightRequest | None, trace_id: str | None) -> None:
+        """Have ids: from the beginning, or as soon as they are known."""
+        self.ids = ids
+        self.trace_id = trace_id
         if ids is not None and ids.session_id is not None:
             self.attributes["highlight.session_id"] = ids.session_id
         if ids is not None and ids.request_id is not None:

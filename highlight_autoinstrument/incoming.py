@@ -79,6 +79,20 @@ def start(
     return Work(unit, context.holding(unit, _base()))
 
 
+def adopt(get: Callable[[str], str | None]) -> None:
+    """Let the present unit of work have the ids of what it turns out to bring, if it came without any.
+
+    Its span has begun a trace already, and is linked to the one that it would have continued.
+    """
+    unit = context.current()
+    ids, parent = read(get)
+    if unit is None or unit.ids is not None or ids is None:
+        return
+    if parent is not None:
+        unit.span.add_link(context.span_context(*parent))
+    unit.take(ids, f"{parent[0]:032x}" if parent is not None else ids.request_id)
+
+
 def _span_around() -> trace.Span | None:
     """The span of another OpenTelemetry instrumentation that is open around this work, and has read the headers."""
     span = trace.get_current_span()
