@@ -214,7 +214,7 @@ EVENTS = [
 
 
 def test_messages_and_other_events(function, runtime, receiver):
-    function()
+    function(env={"AWS_EXECUTION_ENV": "AWS_Lambda_python3.12"})  # there the runtime waits in a thread of a pool
     for event, *_ in EVENTS:
         assert runtime.invoke(event).kind == "response"
 
