@@ -25,15 +25,16 @@ def begin(event: Any, invocation: Any) -> Work:
     """Begin the unit of work of an invocation: a request, a message or several, or whatever else there is."""
     name = str(getattr(invocation, "function_name", None) or "function")
     faas = {"faas.name": name, "faas.invocation_id": str(getattr(invocation, "aws_request_id", None) or "")}
-    if not isinstance(event, dict):
-        return incoming.begin(name, spans.INTERNAL, messaging.getter(None), faas)
+    event = _dict(event)
     messages = _messages(event.get("Records"))
     if messages:
         return messaging.begin(messages[0][0], [message[1:] for message in messages], **faas)
     headers = _headers(event)
     request = _request(event, headers)
     if request is None:
-        return incoming.begin(name, spans.INTERNAL, headers.get, faas)
+        # What a function that calls this one directly has said of its trace; older runtimes do not tell.
+        said: Any = getattr(invocation, "w3c", dict)()
+        return incoming.begin(name, spans.INTERNAL, {**_dict(said), **headers}.get, faas)
     method, route, attributes = request
     if route:
         attributes["http.route"] = route

@@ -218,11 +218,16 @@ def test_messages_and_other_events(function, runtime, receiver):
     for event, *_ in EVENTS:
         assert runtime.invoke(event).kind == "response"
 
-    receiver.wait(spans=len(EVENTS) + 2)
+    runtime.client_context = {"w3c": {"traceparent": TRACEPARENT, "baggage": "x-highlight-request=s8/r8"}}
+    assert runtime.invoke({}).kind == "response"
+
+    receiver.wait(spans=len(EVENTS) + 3)
     expected = [(name, kind, session, "UNSET") for _, name, kind, session in EVENTS]
     expected[3:3] = [("process jobs", "CONSUMER", session, "UNSET") for session in ("s1", "s2")]
+    expected.append(("orders", "INTERNAL", "s8", "UNSET"))
     assert spans(receiver) == expected
-    one, _, loop, *_ = receiver.spans
+    one, _, loop, *_, called = receiver.spans
+    assert f"00-{called.trace_id}-{called.parent_id}-01" == TRACEPARENT
     assert f"00-{one.trace_id}-{one.parent_id}-01" == TRACEPARENT
     assert [f"00-{link['trace_id']}-{link['span_id']}-01" for link in loop.links] == [TRACEPARENT]
     assert loop.attributes["messaging.batch.message_count"] == 2

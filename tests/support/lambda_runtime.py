@@ -33,6 +33,7 @@ class LambdaRuntime:
         self._events: queue.Queue[bytes] = queue.Queue()
         self._outcomes: queue.Queue[Outcome] = queue.Queue()
         self.seconds = 30.0  # what an invocation is given
+        self.client_context: dict[str, Any] = {}  # what its caller says beside the event
         self._number = 0
         runtime = self
 
@@ -46,6 +47,8 @@ class LambdaRuntime:
                 self.send_header("Lambda-Runtime-Aws-Request-Id", f"invocation-{runtime._number}")
                 self.send_header("Lambda-Runtime-Deadline-Ms", str(int((time.time() + runtime.seconds) * 1000)))
                 self.send_header("Lambda-Runtime-Invoked-Function-Arn", ARN)
+                if runtime.client_context:
+                    self.send_header("Lambda-Runtime-Client-Context", json.dumps(runtime.client_context))
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(event)))
                 self.end_headers()
