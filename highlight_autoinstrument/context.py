@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .messaging import Received
     from .recording import Span
+    from .serving import Request
 
 _KEY = otel.create_key("highlight-unit")
 _CARRIED = otel.create_key("highlight-carried")
@@ -36,15 +37,17 @@ class Unit:
     """A unit of work: a request, a message, a task, a `trace()`. Spans and headers go out only inside one.
 
     `span` is the unit's own span, the outermost in this process. `trace_id` is what Highlight joins a browser's
-    request and a backend's error by; it is the same on every record of the unit, or on none.
+    request and a backend's error by; it is the same on every record of the unit, or on none. `request` is what a server
+    that speaks neither WSGI nor ASGI is answering.
     """
 
-    __slots__ = ("attributes", "ids", "span", "trace_id")
+    __slots__ = ("attributes", "ids", "request", "span", "trace_id")
 
     span: Span
 
     def __init__(self, ids: HighlightRequest | None, trace_id: str | None) -> None:
-        # What every record of the unit is stamped with. One dict for all of them, never changed after.
+        self.request: Request | None = None
+        # What every record of the unit is stamped with: one dict for all of them.
         self.attributes: dict[str, str] = {}
         self.take(ids, trace_id)
 

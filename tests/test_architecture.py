@@ -26,7 +26,7 @@ AT_START = [
     "later",
     "ecosystem",
 ]
-PROTOCOLS = ["wsgi", "asgi", "messaging", "aws", "aws_lambda", "grpc_client", "grpc_server", "loops", "outside"]
+PROTOCOLS = ["wsgi", "asgi", "serving", "messaging", "aws", "aws_lambda", "grpc_client", "grpc_server", "loops", "outside"]
 BEFORE_OPENTELEMETRY = [*AT_START, "patching", *PROTOCOLS, *INTEGRATIONS]
 FOR_INTEGRATIONS = {"active", "config", "ecosystem", "guard", "later", "lifecycle", "patching", *PROTOCOLS}
 
