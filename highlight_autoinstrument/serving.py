@@ -22,7 +22,7 @@ class Request:
     `Access-Control-Request-Headers`, where `asked` is not empty.
     """
 
-    __slots__ = ("_origin", "asked", "raised", "shown", "work")
+    __slots__ = ("_origin", "asked", "ended_ns", "raised", "shown", "work")
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Request:
         self.work = incoming.begin(method, spans.SERVER, get, attributes)
         self.work.unit.request = self
         self.raised: BaseException | None = None  # the last exception that an answer was made of
+        self.ended_ns: int | None = None  # where something goes on after the answer
         self.asked: tuple[str, ...] = ()
         self.shown: str | None = None
         self._origin: str | None = None
@@ -55,10 +56,10 @@ class Request:
         changed = cors.allow(list(headers), self.asked, self._origin, status) if self.asked else None
         return None if changed is None else [value for name, value in changed if name.lower() == _ALLOWED][-1]
 
-    def end(self, ended_ns: int | None = None) -> None:
+    def end(self) -> None:
         """End the request."""
         self.raised = self.work.unit.request = None
-        self.work.unit.span.end(ended_ns)
+        self.work.unit.span.end(self.ended_ns)
 
 
 def current() -> Request | None:
