@@ -22,6 +22,8 @@ _DISCONNECTS = (
     "starlette.requests.ClientDisconnect",
     "starlette.websockets.WebSocketDisconnect",
     "uvicorn.protocols.utils.ClientDisconnected",
+    "falcon.errors.WebSocketDisconnected",
+    "litestar.exceptions.websocket_exceptions.WebSocketDisconnect",
 )
 
 # How a program ends or a task is stopped; none is an error. CancelledError is looked up: asyncio may not be loaded.
