@@ -6,7 +6,7 @@ import functools
 
 from . import active, config
 from .later import cors, errors, incoming, spans
-from .patching import guarded, hide_frame, hooked
+from .patching import guarded, hide_frame, hooked, replace, wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,23 @@ def application(app: Callable[..., Any]) -> Callable[..., Any]:
 def called(app: Callable[..., Any], _: FrameType) -> Callable[..., Any]:
     """Hook for a server's reading of the application that it is about to call."""
     return application(app)
+
+
+def serve_calls(owner: type) -> None:
+    """Serve each request of a class of WSGI applications as a unit of work, where their own tools count arguments."""
+    wrap(owner, "__call__", serve)
+    replace(owner, "__call__", _declared)
+
+
+def _declared(call: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self: Any, environ: Any, start_response: Any) -> Any:  # noqa: N807
+        try:
+            return call(self, environ, start_response)
+        except BaseException as error:
+            hide_frame(error, __file__)
+            raise
+
+    return __call__
 
 
 def _call(app: Callable[..., Any], environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:

@@ -1,0 +1,53 @@
+"""Falcon, under WSGI and ASGI: each request is a server span named by its route, with what becomes a 5xx on it."""
+
+from __future__ import annotations
+
+from .. import active, asgi, wsgi
+from ..later import errors, spans
+from ..patching import wrap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from types import ModuleType
+    from typing import Any
+
+    from ..patching import Call
+
+MODULES = ("falcon.app", "falcon.asgi.app")
+
+
+def patch(module: ModuleType) -> None:
+    # Middleware would be public, but is told neither of errors nor of requests that other middleware answers.
+    if module.__name__ == "falcon.app":
+        wsgi.serve_calls(module.App)
+        wrap(module.App, "_get_responder", name_span)
+    else:
+        asgi.serve_calls(module.App)
+    wrap(module.App, "_handle_exception", note_raised)
+    wrap(module.App, "_python_error_handler", fail)
+
+
+def name_span(call: Call) -> Generator[None, Any, None]:
+    *_, template = yield
+    if template is not None:  # None: no route matched, a 404 is coming, or a sink
+        spans.set_route(call["req"].method, template)
+
+
+def note_raised(call: Call) -> Generator[None, Any, None]:
+    error, response = call["ex"], call["resp"]
+    request = (getattr(call["req"], "scope", None) or {}).get(asgi.MARK)
+    if request is not None:
+        request.raised = error  # an error, if the answer is a 5xx
+    handled = yield
+    if handled and request is None and response is not None and response.status_code >= 500:
+        errors.record(error)
+
+
+def fail(call: Call) -> Generator[None, Any, None]:
+    """What no handler of the application's takes: a 500, or the end of a websocket."""
+    error, unit = call["error"], active.current()
+    if unit is not None and errors.is_error(error):
+        unit.span.fail(errors.type_name(error))
+        errors.record(error)
+    yield
