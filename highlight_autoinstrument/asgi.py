@@ -139,8 +139,9 @@ class Request:
                 if self.raised is not None:
                     errors.record_in(self.work.unit, self.raised)
             if self._asked:
-                headers = cors.allow_bytes(message.get("headers") or (), self._asked, self._origin, message["status"])
-                return None if headers is None else {**message, "headers": headers}
+                headers = list(message.get("headers") or ())  # may be an iterator, that can be gone through once
+                allowed = cors.allow_bytes(headers, self._asked, self._origin, message["status"])
+                return {**message, "headers": headers if allowed is None else allowed}
         elif kind == "http.response.body" and not message.get("more_body"):
             self.ended_ns = span.now_ns()
         return None
