@@ -33,6 +33,7 @@ class Request:
         client: str | None,
         get: Callable[[str], str | None],
     ) -> None:
+        get = _readable(get)
         attributes = spans.http_server(method, scheme, get("host") or "", path, query, client, get("user-agent"))
         self.work = incoming.begin(method, spans.SERVER, get, attributes)
         self.work.unit.request = self
@@ -60,6 +61,18 @@ class Request:
         """End the request."""
         self.raised = self.work.unit.request = None
         self.work.unit.span.end(self.ended_ns)
+
+
+def _readable(get: Callable[[str], str | None]) -> Callable[[str], str | None]:
+    """The same without surrogates, by which some servers stand for bytes that are no UTF-8; as latin-1, like others."""
+
+    def readable(name: str) -> str | None:
+        value = get(name)
+        if value is None or value.isascii():
+            return value
+        return value.encode("utf-8", "surrogateescape").decode("latin-1")
+
+    return readable
 
 
 def current() -> Request | None:

@@ -320,12 +320,14 @@ def test_gunicorns_worker_serves_as_well(run_service, receiver):
     assert errors(receiver) == [("ValueError", "boom", "s1", "span")]
 
 
+END = b"\r\nConnection: close\r\n\r\n"
 BAD = (b"", b"null", b"\xff\xfe/\x01", b"a" * 8000, b"/", b"s1/r1\r\nx-highlight-request: s2/r2")
 REQUESTS = [
     b"GET /orders/7 HTTP/1.1\r\nHost: x\r\nx-highlight-request: " + bad + b"\r\nConnection: close\r\n\r\n"
     for bad in BAD
 ]
 REQUESTS += [
+    b"GET /orders/7 HTTP/1.1\r\nHost: \xff\r\nUser-Agent: \xff\xe4 x\r\nCookie: \xff" + END,
     b"GET /boom/plain HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     b"GET /orders/7 HTTP/1.1\r\nHost: [::bad\r\nConnection: close\r\n\r\n",
     b"HEAD /orders/7 HTTP/1.0\r\n\r\n",
@@ -341,4 +343,4 @@ def test_answers_are_byte_for_byte_those_without_the_agent(run_service, receiver
     assert answers[1] == answers[0]
     assert all(answers[0])
     receiver.settle()
-    assert [span.session for span in receiver.spans] == [*[None] * 4, "s1", *[None] * 4]
+    assert [span.session for span in receiver.spans] == [*[None] * 4, "s1", *[None] * 5]

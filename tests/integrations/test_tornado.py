@@ -406,6 +406,7 @@ BAD = (b"", b"null", b"\xff\xfe/x", b"a" * 8000, b"/", b"s1/r1\r\nx-highlight-re
 END = b"\r\nConnection: close\r\n\r\n"
 REQUESTS = [b"GET /orders/7 HTTP/1.1\r\nHost: x\r\nx-highlight-request: " + bad + END for bad in BAD]
 REQUESTS += [
+    b"GET /orders/7 HTTP/1.1\r\nHost: \xff\r\nUser-Agent: \xff\xe4 x\r\nCookie: \xff" + END,
     b"GET /boom/plain HTTP/1.1\r\nHost: x" + END,
     b"GET /boom/404 HTTP/1.1\r\nHost: [::bad" + END,
     b"GET /orders/7 HTTP/1.0\r\n\r\n",
