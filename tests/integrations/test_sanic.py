@@ -282,3 +282,4 @@ def test_answers_are_byte_for_byte_those_without_the_agent(run_service, receiver
     assert answers[1] == answers[0]
     receiver.settle()
     assert {span.session for span in receiver.spans} == {None, "s1"}
+    assert "\xff\xe4 x" in [span.attributes.get("user_agent.original") for span in receiver.spans]
