@@ -49,7 +49,9 @@ def patch(module: ModuleType) -> None:
     elif name == "routing":
         replace(module.PathMatches, "match", remembering)
     elif name == "wsgi":
-        on_read(module.WSGIContainer, "wsgi_application", module.WSGIContainer.handle_request, wsgi.called)
+        container = module.WSGIContainer
+        readers = (getattr(container, "handle_request", None), container.__call__)  # the second one before Tornado 6.3
+        on_read(container, "wsgi_application", readers, wsgi.called)
     elif name == "ioloop":
         wrap(module.PeriodicCallback, "start", outside)
     elif name == "simple_httpclient":
