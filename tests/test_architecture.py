@@ -14,19 +14,10 @@ FILES = {file.relative_to(PACKAGE).with_suffix("").as_posix(): file for file in 
 INTEGRATIONS = [name for name in FILES if name.startswith("integrations/") and not name.endswith("__init__")]
 
 # Loaded whenever Python starts, or when a library is imported: before OpenTelemetry is, if it ever is.
-AT_START = [
-    "__init__",
-    "bootstrap",
-    "config",
-    "guard",
-    "imports",
-    "lifecycle",
-    "loading",
-    "active",
-    "later",
-    "ecosystem",
-]
-PROTOCOLS = ["wsgi", "asgi", "serving", "messaging", "aws", "aws_lambda", "grpc_client", "grpc_server", "loops", "outside"]
+AT_START = ["__init__", "bootstrap", "config", "ecosystem", "guard", "imports", "lifecycle", "loading"]
+AT_START += ["active", "later"]
+PROTOCOLS = ["wsgi", "asgi", "serving", "messaging", "outside", "loops"]
+PROTOCOLS += ["aws", "aws_lambda", "grpc_client", "grpc_server"]
 BEFORE_OPENTELEMETRY = [*AT_START, "patching", *PROTOCOLS, *INTEGRATIONS]
 FOR_INTEGRATIONS = {"active", "config", "ecosystem", "guard", "later", "lifecycle", "patching", *PROTOCOLS}
 
