@@ -34,6 +34,8 @@ def name_span(app: Any, **_: Any) -> None:
 
 @guarded
 def record_error(app: Any, exception: BaseException, **_: Any) -> None:
+    if app.config["PROPAGATE_EXCEPTIONS"] and app.config["TRAP_HTTP_EXCEPTIONS"]:
+        return  # Connexion's way: Flask answers none at all, whoever is outside makes a 4xx or a 5xx of each
     errors.record(exception)
 
 
