@@ -75,6 +75,21 @@ def own():
     trace.get_current_span().set_attribute("mine", 1)
     return "fine"
 
+@app.get("/tried")
+def tried():
+    for attempt in range(2):
+        try:
+            with tracer.start_as_current_span("attempt"):
+                if not attempt:
+                    raise OSError("not yet")
+        except OSError:
+            pass
+    try:
+        1 / 0
+    except ZeroDivisionError as error:
+        trace.get_current_span().record_exception(error)
+    return "fine"
+
 @app.get("/fail")
 def fail():
     with tracer.start_as_current_span("outer"), tracer.start_as_current_span("inner"):
@@ -254,6 +269,19 @@ def test_an_applications_own_instrumentation_makes_the_server_span_as_ever(start
     receiver.wait(spans=1, logs=1)
     assert seen(receiver) == [("GET /hello", "SERVER", "s1", "UNSET")]
     assert [(log.body, log.session) for log in receiver.logs] == [("hello", "s1")]
+
+
+def test_an_exception_that_is_caught_outside_a_span_is_none_and_one_that_is_recorded_is_an_error(start, receiver):
+    service = start()
+    assert service.get("/tried", SESSION).text == "fine"
+
+    receiver.wait(spans=3, errors=1)
+    assert seen(receiver) == [
+        ("GET /tried", "SERVER", "s1", "UNSET"),
+        ("attempt", "INTERNAL", "s1", "ERROR"),
+        ("attempt", "INTERNAL", "s1", "UNSET"),
+    ]
+    assert errors(receiver) == [("ZeroDivisionError", "s1")]
 
 
 SERVER = """
