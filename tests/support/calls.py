@@ -9,10 +9,13 @@ import sys
 import traceback
 import urllib.error
 import urllib.request
+from functools import partial
 from urllib.parse import urlsplit
 
 import aiohttp
+import httplib2
 import httpx
+import httpx2
 import requests
 import urllib3
 
@@ -61,14 +64,23 @@ def requests_(url, headers, body=None):
         )
 
 
-def httpx_sync(url, headers, body=None):
+def httplib2_(url, headers, body=None):
+    client = httplib2.Http(timeout=TIMEOUT_SECONDS, proxy_info=None)
+    try:
+        response, content = client.request(url, "GET" if body is None else "POST", body, headers)
+        return response.status, content, sorted(headers)
+    finally:
+        client.close()
+
+
+def httpx_sync(url, headers, body=None, httpx=httpx):
     with httpx.Client(follow_redirects=True, timeout=TIMEOUT_SECONDS, trust_env=False) as client:
         request = client.build_request("GET" if body is None else "POST", url, headers=headers, content=body)
         response = client.send(request)
         return _httpx(request, response)
 
 
-async def httpx_async(url, headers, body=None):
+async def httpx_async(url, headers, body=None, httpx=httpx):
     async with httpx.AsyncClient(follow_redirects=True, timeout=TIMEOUT_SECONDS, trust_env=False) as client:
         request = client.build_request("GET" if body is None else "POST", url, headers=headers, content=body)
         response = await client.send(request)
@@ -102,6 +114,9 @@ CLIENTS = {
     "requests": requests_,
     "httpx": httpx_sync,
     "httpx-async": httpx_async,
+    "httpx2": partial(httpx_sync, httpx=httpx2),
+    "httpx2-async": partial(httpx_async, httpx=httpx2),
+    "httplib2": httplib2_,
     "aiohttp": aiohttp_,
 }
 
