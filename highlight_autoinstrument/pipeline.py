@@ -92,16 +92,19 @@ def _start() -> None:
                 sender.start()
                 _sender = sender
             else:
-                _stopexports()
-                guard.say_once("export is off in a sub-interpreter; under mod_wsgi set WSGIApplicationGroup %{GLOBAL}")
+                _stop_exporting()
+                guard.say_once(
+                    "export is off in a sub-interpreter; under uWSGI set single-interpreter,"
+                    " under mod_wsgi WSGIApplicationGroup %{GLOBAL}"
+                )
     except Exception as error:  # noqa: BLE001 - the guard
-        _stopexports()
+        _stop_exporting()
         guard.failed("export", error, "nothing is sent from this process")
     finally:
         _starting.release()
 
 
-def _stopexports() -> None:
+def _stop_exporting() -> None:
     global exports  # noqa: PLW0603
     exports = False
     _queue.clear()

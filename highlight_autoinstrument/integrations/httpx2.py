@@ -1,4 +1,4 @@
-"""httpx2: each call is one client span; every request that it takes, after redirects and for logins, has the headers."""
+"""httpx2: each call is one client span; every request that it takes, redirects and logins too, has the headers."""
 
 from __future__ import annotations
 
