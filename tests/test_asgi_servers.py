@@ -85,6 +85,7 @@ UVICORN = "uvicorn app:app --port {port}"
 SERVERS = {
     "uvicorn": f"{UVICORN} --loop asyncio --http h11 --ws wsproto --log-level critical",
     "uvicorn-uvloop": f"{UVICORN} --loop uvloop --http httptools --ws websockets-sansio --log-level critical",
+    "granian": "granian --interface asgi --host 127.0.0.1 --port {port} --log-level critical app:app",
     "hypercorn": "hypercorn app:app --bind 127.0.0.1:{port} --log-level critical",
     "hypercorn-uvloop": "hypercorn app:app --bind 127.0.0.1:{port} -k uvloop --log-level critical",
     "hypercorn-trio": "hypercorn app:app --bind 127.0.0.1:{port} -k trio --log-level critical",
@@ -167,7 +168,7 @@ REQUESTS = (
 
 
 @pytest.mark.parametrize("app", APPS)
-@pytest.mark.parametrize("server", ["uvicorn", "uvicorn-uvloop", "hypercorn", "daphne"])
+@pytest.mark.parametrize("server", ["uvicorn", "uvicorn-uvloop", "granian", "hypercorn", "daphne"])
 def test_answers_are_byte_for_byte_those_without_the_agent(run_service, server, app):
     answers = []
     for bare in (True, False):

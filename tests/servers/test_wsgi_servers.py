@@ -128,13 +128,14 @@ def test_other_kinds_of_body_are_sent_as_without_us(serve, receiver, server):
     requests = {
         path: f"GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\nX-Highlight-Request: s1/r1\r\n\r\n".encode()
         for path in ("/file", "/sized", "/write")
+        if (server, path) != ("granian", "/write")  # its start_response returns nothing to write with
     }
     service = serve(server)
     answers = {path: without_date(service.raw(request)) for path, request in requests.items()}
     assert answers["/file"].endswith(b"0123456789" * 10_000)
 
-    receiver.wait(spans=3, logs=1)
-    assert seen(receiver) == [("GET", "s1", "UNSET", 200)] * 3
+    receiver.wait(spans=len(requests), logs=1)
+    assert seen(receiver) == [("GET", "s1", "UNSET", 200)] * len(requests)
     assert errors(receiver) == []
     wrapped = told(receiver)
 

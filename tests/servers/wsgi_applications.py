@@ -213,6 +213,7 @@ SERVERS = {
     "werkzeug": "python serve.py",
     "pywsgi": "python serve.py",
     "eventlet": "python serve.py",
+    "granian": "granian --host 127.0.0.1 --port {port} --interface wsgi --no-ws application:app",
 }
 PROGRAMS = {"cheroot": CHEROOT, "wsgiref": WSGIREF, "werkzeug": WERKZEUG, "pywsgi": PYWSGI, "eventlet": EVENTLET}
 
