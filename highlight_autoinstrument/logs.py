@@ -78,6 +78,7 @@ _PASSERS = {
     "_process_event": ("structlog._base", "", "structlog"),
     "emit": ("loguru._handler", "loguru"),
     "_queued_writer": ("loguru._handler", "loguru"),
+    "call_handlers": ("logbook.base", "logbook"),
     "handle": ("logging", "logging"),
 }
 _FRAMES = 16  # between such a function and the next library's hook, the libraries' own included
