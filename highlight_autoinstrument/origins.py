@@ -47,10 +47,10 @@ class TracingOrigins:
     Entries are separated by commas. None at all: nobody has the ids.
     """
 
-    __slots__ = ("_everywhere", "_hosts", "_internal", "_known", "_patterns", "_subdomains")
+    __slots__ = ("_hosts", "_internal", "_known", "_patterns", "_subdomains", "everywhere")
 
     def __init__(self) -> None:
-        self._everywhere = False
+        self.everywhere = False
         self._internal = False
         self._hosts: set[tuple[str, int | None]] = set()
         self._subdomains: list[tuple[str, int | None]] = []
@@ -70,7 +70,7 @@ class TracingOrigins:
 
         A host that is none (malformed, not text) may not have them, except under `*`, where nothing is looked at.
         """
-        if self._everywhere:
+        if self.everywhere:
             return True
         # Asked before anything is hashed: what libraries hand over as a host or a port is not always one.
         if not (isinstance(scheme, str) and isinstance(host, str) and (port is None or isinstance(port, int))):
@@ -86,7 +86,7 @@ class TracingOrigins:
 
     def reason(self, scheme: str, host: str, port: int | None) -> str:
         """In a few words why `allows` answers as it does."""
-        if self._everywhere:
+        if self.everywhere:
             return "every host is allowed (*)"
         if not (isinstance(scheme, str) and isinstance(host, str) and (port is None or isinstance(port, int))):
             return "not a valid host"
@@ -94,7 +94,7 @@ class TracingOrigins:
 
     def _add(self, entry: str) -> None:
         if entry == "*":
-            self._everywhere = True
+            self.everywhere = True
         elif entry.lower() == "internal":
             self._internal = True
         elif entry.startswith("/"):

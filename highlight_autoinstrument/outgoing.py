@@ -17,6 +17,11 @@ _SIGNED = ("aws4-", "aws ")  # SigV4, with one region or several, and SigV2
 _PRESIGNED = ("x-amz-signature=", "awsaccesskeyid=")
 
 
+def everywhere() -> bool:
+    """Whether every host may have the ids: then they may be left to what follows redirects by itself."""
+    return _origins.everywhere
+
+
 def headers(
     scheme: str,
     host: str,

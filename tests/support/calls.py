@@ -13,6 +13,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 import aiohttp
+import curl_cffi
 import httplib2
 import httpx
 import httpx2
@@ -107,6 +108,18 @@ async def aiohttp_(url, headers, body=None):
         )
 
 
+def curl_cffi_sync(url, headers, body=None):
+    with curl_cffi.Session(trust_env=False, timeout=TIMEOUT_SECONDS) as session:
+        response = session.request("GET" if body is None else "POST", url, headers=headers, data=body)
+        return response.status_code, response.content, response.request.headers.multi_items()
+
+
+async def curl_cffi_async(url, headers, body=None):
+    async with curl_cffi.AsyncSession(trust_env=False, timeout=TIMEOUT_SECONDS) as session:
+        response = await session.request("GET" if body is None else "POST", url, headers=headers, data=body)
+        return response.status_code, response.content, response.request.headers.multi_items()
+
+
 CLIENTS = {
     "http.client": http_client,
     "urllib": urllib_,
@@ -117,6 +130,8 @@ CLIENTS = {
     "httpx2": partial(httpx_sync, httpx=httpx2),
     "httpx2-async": partial(httpx_async, httpx=httpx2),
     "httplib2": httplib2_,
+    "curl_cffi": curl_cffi_sync,
+    "curl_cffi-async": curl_cffi_async,
     "aiohttp": aiohttp_,
 }
 
