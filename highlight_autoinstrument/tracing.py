@@ -60,7 +60,7 @@ class Tracer(trace.NoOpTracer):
     ) -> Iterator[trace.Span]:
         """Begin a span and make it the current one."""
         span = self.start_span(name, context, kind, attributes, links, start_time)
-        # An exception that leaves a piece of a unit's work fails that piece; whether it is an error, the unit's end says.
+        # An exception that leaves a piece of a unit's work fails that; whether it is an error, the unit tells.
         record_exception = record_exception and isinstance(span, Span) and span.unit.span is span
         with trace.use_span(span, end_on_exit, record_exception, set_status_on_exception):
             yield span
