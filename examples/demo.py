@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import environment  # noqa: E402
+import tree  # noqa: E402
 
 PACKAGES = ["flask", "requests", "fastapi", "uvicorn", "opentelemetry-proto"]
 
@@ -51,31 +52,7 @@ def main() -> None:
         for service in services:
             service.kill()
         receiver.close()
-    show(receiver)
-
-
-def show(receiver) -> None:
-    for session in dict.fromkeys(span.session for span in receiver.spans):
-        print(f"\nsession {session}")
-        spans = [span for span in receiver.spans if span.session == session]
-        for span in spans:
-            if span.parent_id not in {other.span_id for other in spans}:
-                show_span(span, spans, receiver, "  ")
-
-
-def show_span(span, spans, receiver, indent: str) -> None:
-    milliseconds = (span.end_ns - span.start_ns) / 1e6
-    print(f"{indent}{span.kind.lower()} {span.name}  [{span.service}]  {milliseconds:.1f} ms  {span.status}")
-    inside = indent + "  "
-    for log in receiver.logs:
-        if log.span_id == span.span_id:
-            print(f"{inside}log {log.severity_text} {log.logger}: {log.body}")
-    for error in receiver.errors:
-        if error.record.span_id == span.span_id:
-            print(f"{inside}ERROR {error.type}: {error.message}  (session {error.session})")
-    for child in spans:
-        if child.parent_id == span.span_id:
-            show_span(child, spans, receiver, inside)
+    tree.show(receiver)
 
 
 if __name__ == "__main__":
