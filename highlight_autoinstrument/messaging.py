@@ -3,39 +3,50 @@
 from __future__ import annotations
 
 import os
+import sys
 import weakref
 
 from . import active
 from .later import context, errors, incoming, outgoing, spans
+from .patching import hooked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Generator, Iterable
     from types import TracebackType
     from typing import Any
 
     from .context import HighlightRequest
     from .incoming import Work
+    from .patching import Call
     from .spans import Nothing, Piece
 
     Ids = tuple[int, int, int]
 
 _LONGEST_VALUE = 65_536  # bytes of one header that are looked at
 
+# How the names begin that brokers and clients make up for replies and for queues of one consumer: each is another.
+_MADE_UP = ("amq.gen-", "amq.rabbitmq.reply-to", "amq_", "_INBOX.")
+
 
 # What goes out
 
 
 def send(system: str, destination: str, name: str | None = None, **attributes: object) -> Piece | Nothing:
-    """A span for handing over a message, to be entered; `Nothing` outside a unit of work.
+    """A span for handing over a message, to be entered; `Nothing` outside a unit of work, and inside another `send`.
 
     `system` is OpenTelemetry's name for the broker or library, `destination` a topic, a queue or an exchange, `name`
     what the message is for where that says more, such as a task's name.
     """
-    if active.current() is None:
+    if active.current() is None or getattr(context.current_span(), "kind", None) is spans.PRODUCER:
         return spans.NOTHING
     described = {**spans.message(system, destination, "send"), **attributes}
-    return spans.piece(f"send {name or destination}", spans.PRODUCER, described)
+    return spans.piece(f"send {name or _label(destination)}", spans.PRODUCER, described)
+
+
+def _label(destination: str) -> str:
+    """What a destination is called in a span's name, of which there must not be too many."""
+    return "(anonymous)" if str(destination).startswith(_MADE_UP) else destination
 
 
 def headers(has: Callable[[str], object] | None = None) -> list[tuple[str, str]]:
@@ -118,6 +129,22 @@ def process(
     return Processing(_begin(system, destination, headers, name, attributes), is_error)
 
 
+def working(
+    callback: Callable[..., Any], describe: Callable[[Call], tuple[str, str, Any]], part: str
+) -> Callable[..., Any]:
+    """The application's callback for messages, plain or a coroutine function: each call is a unit of work.
+
+    `describe` reads the system, the destination and the headers from a call. `part` names the callback if that fails.
+    """
+
+    def hook(call: Call) -> Generator[None, Any, None]:
+        with process(*describe(call)):
+            yield
+
+    hook.__module__ = describe.__module__
+    return hooked(callback, hook, part)
+
+
 def forgive(work: Work, error: BaseException) -> None:
     """Mark the span of a job that failed and will be tried again: no error yet, whoever logs the exception."""
     if errors.is_error(error):
@@ -146,7 +173,7 @@ echoes: set[str] = set()
 
 def _begin(system: str, destination: str, headers: Any, name: str | None, attributes: dict[str, object]) -> Work:
     described = {**spans.message(system, destination, "process"), **attributes}
-    return incoming.begin(f"process {name or destination}", spans.CONSUMER, getter(headers), described)
+    return incoming.begin(f"process {name or _label(destination)}", spans.CONSUMER, getter(headers), described)
 
 
 # What comes in, and is worked on until the next is asked for
@@ -221,7 +248,12 @@ def keep(owner: object, work: Work) -> None:
 
 
 def closed(owner: object) -> None:
-    """Note that a consumer is closed: what it has handed out last is done, in whatever thread."""
+    """Note that a consumer is closed: what it has handed out last is done, in whatever thread.
+
+    Unless an exception is on its way, through a `with` or a `finally` of the application's: it is the message's.
+    """
+    if sys.exc_info()[1] is not None:
+        return
     asked(owner)
     for one in list(_open):
         if one.owner == id(owner):

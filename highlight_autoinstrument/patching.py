@@ -219,17 +219,32 @@ def _hooked_object(function: Callable[..., Any], switch: Switch) -> Callable[...
     except (TypeError, ValueError):
         names = []
     parameters = {name: position for position, name in enumerate(names)}
+    wrapper: Callable[..., Any]
+    if inspect.iscoroutinefunction(function):  # a bound method, a partial
 
-    def wrapper(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
-        call = Call(parameters, args, kwargs)
-        call.instance = instance
-        running, args, kwargs = switch.enter(call)
-        try:
-            result = wrapped(*args, **kwargs)
-        except BaseException as error:
-            switch.raised(running, error)
-            raise
-        return result if running is None else switch.after(running, result)
+        async def wrapper(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+            call = Call(parameters, args, kwargs)
+            call.instance = instance
+            running, args, kwargs = switch.enter(call)
+            try:
+                result = await wrapped(*args, **kwargs)
+            except BaseException as error:
+                switch.raised(running, error)
+                raise
+            return result if running is None else switch.after(running, result)
+
+    else:
+
+        def wrapper(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+            call = Call(parameters, args, kwargs)
+            call.instance = instance
+            running, args, kwargs = switch.enter(call)
+            try:
+                result = wrapped(*args, **kwargs)
+            except BaseException as error:
+                switch.raised(running, error)
+                raise
+            return result if running is None else switch.after(running, result)
 
     return wrapt.FunctionWrapper(function, wrapper)
 
