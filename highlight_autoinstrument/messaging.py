@@ -247,12 +247,17 @@ def keep(owner: object, work: Work) -> None:
     context.set_received(one)
 
 
-def closed(owner: object) -> None:
+def closed(owner: object, error: BaseException | None = None) -> None:
     """Note that a consumer is closed: what it has handed out last is done, in whatever thread.
 
-    Unless an exception is on its way, through a `with` or a `finally` of the application's: it is the message's.
+    `error` is the exception that closes it, if that is known. Where another is on its way, through a `with` or a
+    `finally` of the application's, the message lasts until that has been reported.
     """
-    if sys.exc_info()[1] is not None:
+    if error is not None:
+        one = context.received()
+        if one is not None and one.owner == id(owner):
+            one.work.fail(error)
+    elif sys.exc_info()[1] is not None:
         return
     asked(owner)
     for one in list(_open):
