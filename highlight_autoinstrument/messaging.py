@@ -210,6 +210,8 @@ class Received:
 
 # Global state: the messages that are being worked on, to be ended with the program.
 _open: weakref.WeakSet[Received] = weakref.WeakSet()
+# And those that asyncio's tasks have got last.
+_of_tasks: weakref.WeakKeyDictionary[Any, Received] = weakref.WeakKeyDictionary()
 
 
 def asked(owner: object) -> None:
@@ -245,6 +247,7 @@ def keep(owner: object, work: Work) -> None:
     one = Received(work, owner)
     _open.add(one)
     context.set_received(one)
+    _end_with_task(one)
 
 
 def closed(owner: object, error: BaseException | None = None) -> None:
@@ -263,6 +266,30 @@ def closed(owner: object, error: BaseException | None = None) -> None:
     for one in list(_open):
         if one.owner == id(owner):
             one.end()
+
+
+def _end_with_task(one: Received) -> None:
+    """Have a message end with the task that works on it: its context may live on, in a timer or a cycle."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        task = asyncio.current_task() if asyncio is not None else None
+    except RuntimeError:  # no loop runs here
+        return
+    if task is not None:
+        if task not in _of_tasks:
+            import contextvars
+
+            task.add_done_callback(_end_of_task, context=contextvars.Context())
+        _of_tasks[task] = one
+
+
+def _end_of_task(task: Any) -> None:
+    one = _of_tasks.pop(task, None)
+    if one is not None and not one.work.unit.span.end_ns:
+        error = getattr(task, "_exception", None)  # `exception()` says to the loop that somebody has looked at it
+        if error is not None:
+            one.work.fail(error)
+        one.end()
 
 
 def end_all() -> None:

@@ -99,6 +99,9 @@ async def main():
                             break
             except LookupError:
                 log.warning("caught")
+        elif way == "plain":
+            async for message in queue:
+                await work(message)
         elif way == "get":
             while (message := await queue.get(no_ack=True, fail=False)) is not None:
                 await work(message)
@@ -202,10 +205,10 @@ def produce(post, receiver, channel):
 
 @pytest.fixture
 def consume(run_python, rabbitmq_url, tmp_path):
-    def consume(queue, way, number, **options):
+    def consume(queue, way, number, status=0, **options):
         (tmp_path / "consumer.py").write_text(CONSUMER)
         done = run_python(["consumer.py", queue, way, str(number)], env={"BROKER": rabbitmq_url}, **options)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == status, done.stderr
         return done
 
     return consume
@@ -237,16 +240,16 @@ def test_each_message_is_worked_on_under_its_own_ids(produce, consume, receiver,
     assert receiver.errors == []
 
 
-@pytest.mark.parametrize("way", ["bound", "iterate", "robust"])
+@pytest.mark.parametrize("way", ["bound", "iterate", "robust", "plain"])
 def test_an_error_is_one_error_of_its_message(produce, consume, receiver, way):
     queue = f"aio-failing-{way}"
     produce(queue, [("s1", {}), ("s2", {"fail": "yes"})])
-    consume(queue, way, 2)
+    consume(queue, way, 2, status=1 if way == "plain" else 0)
 
     receiver.wait(spans=2, errors=1)
     assert [(span.session, span.status) for span in receiver.spans] == [("s1", "UNSET"), ("s2", "ERROR")]
     assert errors(receiver) == [("LookupError", "no such order", "s2")]
-    assert ("after", None) in told(receiver)
+    assert ("after", None) in told(receiver) or way == "plain"
 
 
 def test_messages_that_were_fetched_have_their_own_contexts(produce, consume, receiver):
