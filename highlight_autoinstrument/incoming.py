@@ -93,6 +93,25 @@ def adopt(get: Callable[[str], str | None]) -> None:
     unit.take(ids, f"{parent[0]:032x}" if parent is not None else ids.request_id)
 
 
+def packed() -> tuple[Any, ...] | None:
+    """The present unit of work in plain values, to be continued in another process of this program."""
+    unit = context.current()
+    if unit is None:
+        return None
+    parent = context.span_ids(context.current_span()) or unit.span.parent
+    return (tuple(unit.ids) if unit.ids is not None else None), unit.trace_id, parent, unit.span.trace_state
+
+
+def unpacked(values: tuple[Any, ...]) -> Context:
+    """The context for such a unit: its spans belong to the span over there, which is that process's to send."""
+    ids, trace_id, parent, state = values
+    unit = Unit(HighlightRequest(*ids) if ids is not None else None, trace_id)
+    unit.span = Span("", SpanKind.INTERNAL, unit, {}, parent, state)
+    unit.span.silent = True
+    unit.span.span_id = parent[1]
+    return context.holding(unit, context.empty())
+
+
 def _span_around() -> trace.Span | None:
     """The span of another OpenTelemetry instrumentation that is open around this work, and has read the headers."""
     span = trace.get_current_span()

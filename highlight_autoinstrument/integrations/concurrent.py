@@ -1,15 +1,15 @@
-"""concurrent.futures: a job in a thread pool works under the unit of work that submitted it."""
+"""concurrent.futures: a job in a pool of threads or processes works under the unit of work that submitted it."""
 
 from __future__ import annotations
 
-from .. import active
+from .. import active, processes
 from ..later import context
-from ..patching import replace
+from ..patching import on_read, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
+    from types import FrameType, ModuleType
     from typing import Any
 
 MODULES = ("concurrent.futures.thread", "concurrent.futures.process")
@@ -19,7 +19,9 @@ def patch(module: ModuleType) -> None:
     if module.__name__ == "concurrent.futures.thread":
         replace(module.ThreadPoolExecutor, "submit", handing_over)
     else:
-        replace(module.ProcessPoolExecutor, "submit", keeping_apart)
+        replace(module.ProcessPoolExecutor, "submit", sending)
+        # In the process that works: where it reads the function, which is what it calls.
+        on_read(module._CallItem, "fn", module._process_worker, taking_over)  # noqa: SLF001
 
 
 def handing_over(submit: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,13 +37,17 @@ def handing_over(submit: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def keeping_apart(submit: Callable[..., Any]) -> Callable[..., Any]:
+def sending(submit: Callable[..., Any]) -> Callable[..., Any]:
     from contextvars import Context
 
     def wrapper(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        # The same for processes that are forked and the thread that feeds them; into a process nothing is handed over.
         if active.current() is None:
             return submit(self, fn, *args, **kwargs)
-        return Context().run(submit, self, fn, *args, **kwargs)
+        # Submitting may fork processes and start the thread that feeds them: the same holds for those.
+        return Context().run(submit, self, processes.job(fn), *args, **kwargs)
 
     return wrapper
+
+
+def taking_over(function: Any, frame: FrameType) -> Any:
+    return processes.carried(function)

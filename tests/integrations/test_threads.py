@@ -207,9 +207,13 @@ def test_multiprocessings_pool_of_threads(service, receiver):
     assert len(logs) == 22
 
 
-def test_processes_and_what_feeds_them_belong_to_no_request(service):
+def test_processes_work_for_whoever_submits_and_what_feeds_them_for_nobody(service):
     """Forked in a request's thread, they would work for it for ever."""
-    assert [json.loads(service.get("/processes", each).text) for each in (S1, S2)] == [[None] * 4] * 2
+    assert [json.loads(service.get("/processes", each).text) for each in (S1, S2, {})] == [
+        ["s1", None, "s1", None],
+        ["s2", None, "s2", None],
+        [None] * 4,
+    ]
 
 
 def test_an_exception_that_ends_a_thread_is_an_error(service, receiver):
