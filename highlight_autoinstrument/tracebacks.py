@@ -9,6 +9,7 @@ import re
 import stat
 import time
 from collections import deque
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ CONTEXT_LINES = 5
 _HEADER = "Traceback (most recent call last):\n"
 _CHAINED = "\nDuring handling of the above exception, another exception occurred:\n\n"
 _NO_SOURCE = "(source not available)"
+_REMOTE_FRAME = re.compile(r'^ +File "(.{1,4096})", line ([0-9]{1,9}), in (.{1,300})\n(?:    .*\n)*', re.MULTILINE)
+_MAX_REMOTE_CHARACTERS = 500_000
 _MAX_FRAMES = MAX_BYTES // 30  # no frame's two lines are shorter
 _MAX_NAME_CHARACTERS = 300
 _MAX_SOURCE_BYTES = 4_000_000
@@ -74,11 +77,40 @@ def _sections(error: BaseException, last_line: str) -> list[_Section]:
     if exceptions[0] is not error:  # a group's members come after it, and then its own line once more
         sections.append((last_line, []))
     for exception in exceptions:
+        remote = _remote_sections(exception)
+        if remote:
+            sections += remote
+            continue
         line = last_line
         if sections:
             line = _harmless(_error_line(_type_name(exception), _message(exception), MAX_LINE_CHARACTERS))
         sections.append((line, _innermost_first(_get_traceback(exception))))
     return sections
+
+
+def _remote_sections(error: BaseException) -> list[_Section]:
+    """The tracebacks of another process, which pools give as a text in a cause of the exception."""
+    text = _attribute(error, "tb") if _get_qualname(type(error)).endswith("RemoteTraceback") else None
+    if type(text) is not str:
+        return []
+    sections: list[_Section] = []
+    if len(text) > _MAX_REMOTE_CHARACTERS:  # the head is cut
+        text = _HEADER + text[-_MAX_REMOTE_CHARACTERS:].partition("\n")[2]
+    for part in reversed(text.split(_HEADER)[1:]):
+        frames = list(_REMOTE_FRAME.finditer(part))
+        rest = part[frames[-1].end() :] if frames else part
+        lines = [line for line in rest.splitlines() if line[:1].strip(' "')]
+        if lines:
+            links: Any = [_remote_link(frame) for frame in reversed(frames[-_MAX_FRAMES:])]
+            sections.append((_harmless(_one_line(lines[0])[:MAX_LINE_CHARACTERS]) + "\n", links))
+    return sections
+
+
+def _remote_link(frame: re.Match[str]) -> SimpleNamespace:
+    """What a traceback's link would say."""
+    number = int(frame[2])
+    code = SimpleNamespace(co_filename=frame[1], co_name=frame[3], co_firstlineno=number)
+    return SimpleNamespace(tb_lineno=number, tb_frame=SimpleNamespace(f_code=code, f_globals={}))
 
 
 def _stacktrace(sections: list[_Section], now: float) -> str:

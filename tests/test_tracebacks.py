@@ -3,12 +3,14 @@
 import importlib
 import json
 import linecache
+import multiprocessing
 import os
 import re
 import sys
 import threading
 import types
 import zipfile
+from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 import pytest
@@ -569,6 +571,60 @@ def test_a_traceback_in_the_message_of_a_cause_is_no_traceback():
 
 
 # --- groups
+
+
+def remote(text):
+    class _RemoteTraceback(Exception):  # noqa: N818 - as the standard library's
+        def __init__(self, tb):
+            self.tb = tb
+
+    error = KeyError("x")
+    error.__cause__ = _RemoteTraceback(text)
+    return error
+
+
+def test_the_traceback_of_another_process_is_one_as_well():
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        error = pool.submit(int, "x").exception()
+    assert [block.error for block in parse(describe(error).stacktrace)] == [
+        "ValueError: invalid literal for int() with base 10: 'x'"
+    ] * 2
+    there, _ = parse(describe(error).stacktrace)
+    assert [frame[2] for frame in there.frames] == ["_process_worker"]
+
+
+CHAIN = f"""
+{HEADER}
+  File "/a.py", line 1, in f
+    x
+    ^
+A: b
+
+During handling of ...:
+
+{HEADER}
+B: \x00
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "errors"),
+    [
+        (f'"""{CHAIN}"""', ["A: b", r"B: \x00"]),
+        (f'{HEADER}\n  File "\x00", line 0, in <\u00e9>\n' * 3 + "C\n", ["C"]),
+        (f"{HEADER}\n" + '  File "/a.py", line 1, in f\n    x\n' * 100_000 + "D\n", ["D"]),
+        (f"{HEADER}\n" * 100_000 + "E\n", ["E"]),
+        *((text, None) for text in ("", "no traceback", f"{HEADER}\n", f"{HEADER}\n   \n", 7)),
+    ],
+)
+def test_whatever_another_process_says_is_told(text, errors):
+    *others, last = parse(describe(remote(text)).stacktrace)
+
+    assert last.error == "KeyError: 'x'"
+    if errors is None:  # it is told as any cause
+        assert [block.error.partition(":")[0].rpartition(".")[2] for block in others] == ["_RemoteTraceback"]
+    else:
+        assert [block.error for block in others] == errors
 
 
 def test_a_group_is_followed_by_its_members_and_named_on_the_last_line():

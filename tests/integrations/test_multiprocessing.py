@@ -201,7 +201,12 @@ def test_a_pools_processes_work_for_whoever_submits(run_python, receiver, method
     assert [len(each) for each in answers] == [12] * 3
     assert len({pid for each in answers for _, pid in each}) == 2
     receiver.wait(spans=3, errors=1)
-    assert errors(receiver) == [("LookupError", "raised", "s3")]
+    (error,) = receiver.errors
+    assert (error.type, error.message, error.session) == ("LookupError", "raised", "s3")
+    there, here = error.stacktrace.split("During handling of the above exception, another exception occurred:")
+    assert "in fail\n    raise LookupError(how)\nLookupError: raised" in there
+    assert "in apply\n" in here
+    assert here.endswith("LookupError: raised\n")
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
