@@ -584,7 +584,7 @@ def remote(text):
 
 
 def test_the_traceback_of_another_process_is_one_as_well():
-    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         error = pool.submit(int, "x").exception()
     assert [block.error for block in parse(describe(error).stacktrace)] == [
         "ValueError: invalid literal for int() with base 10: 'x'"

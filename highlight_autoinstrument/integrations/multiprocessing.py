@@ -7,7 +7,7 @@ import sys
 from .. import active, lifecycle, processes
 from ..later import context, errors, incoming
 from ..outside import outside
-from ..patching import guarded, wrap
+from ..patching import guarded, hide_frame, wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def patch(module: ModuleType) -> None:
     if module.__name__ == "multiprocessing.process":
         wrap(module.BaseProcess, "start", starting)
         # The whole life of a child, by any start method: its finalizers and its other threads are done after it.
-        wrap(module.BaseProcess, "_bootstrap", living)
+        ends_inside = "_exit_function" in module.BaseProcess._bootstrap.__code__.co_names  # noqa: SLF001
+        wrap(module.BaseProcess, "_bootstrap", living if ends_inside else living_and_reporting)
     elif module.__name__ == "multiprocessing.pool":
         wrap(module.Pool, "__init__", outside)
         for name in ("apply_async", "_map_async", "imap", "imap_unordered"):
@@ -45,7 +46,7 @@ def patch(module: ModuleType) -> None:
     elif module.__name__ == "multiprocessing.queues":
         wrap(module.Queue, "_start_thread", outside)  # at the first `put`; it feeds the queue for everybody
     else:
-        # Called while the exception that ends the child is under way; a wrapper of `run` would show in its traceback.
+        # Called while the exception that ends the child is under way, before Python 3.13.
         wrap(module, "_exit_function", reporting)
 
 
@@ -72,6 +73,26 @@ def living(call: Call) -> Generator[None, Any, None]:
         context.attach(context.empty())
     yield
     lifecycle.close()
+
+
+def living_and_reporting(call: Call) -> Generator[None, Any, Any]:
+    run = call.instance.run
+
+    def run_and_report() -> Any:
+        try:
+            return run()
+        except BaseException as error:
+            report(error)
+            hide_frame(error, __file__)
+            raise
+
+    vars(call.instance)["run"] = run_and_report  # in this process only
+    yield from living(call)
+
+
+@guarded
+def report(error: BaseException) -> None:
+    errors.record_uncaught(error)
 
 
 def reporting(call: Call) -> Generator[None, Any, Any]:

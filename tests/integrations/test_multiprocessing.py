@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 
 import pytest
 
@@ -216,7 +218,10 @@ def test_what_fails_fails_as_ever(run_python, method):
         for under_agent in (True, False)
     ]
 
-    assert runs[0].stdout == runs[1].stdout
+    outputs = [run.stdout for run in runs]
+    if sys.version_info < (3, 11):  # there a frame cannot be taken out of a traceback
+        outputs[0] = re.sub(r'  File ".*highlight_autoinstrument/.*\n .*\n', "", outputs[0])
+    assert outputs[0] == outputs[1]
     assert runs[0].stdout.count("LookupError") > 4
 
 
