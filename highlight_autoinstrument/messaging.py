@@ -13,7 +13,7 @@ from .patching import hooked
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
-    from types import TracebackType
+    from types import FrameType, TracebackType
     from typing import Any
 
     from .context import HighlightRequest
@@ -136,6 +136,8 @@ def working(
 
     `describe` reads the system, the destination and the headers from a call. `part` names the callback if that fails.
     """
+    if _hands_on(getattr(getattr(callback, "func", callback), "__module__", None)):
+        return callback
 
     def hook(call: Call) -> Generator[None, Any, None]:
         with process(*describe(call)):
@@ -230,7 +232,7 @@ def received(owner: object, system: str, messages: Iterable[tuple[str, Any]]) ->
     request, or a job with ids of its own, the code goes on working for that.
     """
     batch = list(messages)
-    if not batch or not _is_free():
+    if not batch or not _is_free() or _is_handed_on(owner):
         return
     keep(owner, begin(system, batch))
 
@@ -296,6 +298,26 @@ def end_all() -> None:
     """End what is being worked on, since the program ends."""
     for one in list(_open):
         one.end()
+
+
+# Libraries of tasks: what they receive they hand on, and their own integrations know when the work on it begins.
+_TASKS = ("celery", "dramatiq", "kombu", "taskiq", "taskiq_aio_kafka", "taskiq_aio_pika", "taskiq_nats", "taskiq_redis")
+
+
+def _hands_on(module: object) -> bool:
+    return isinstance(module, str) and module.partition(".")[0] in _TASKS
+
+
+def _is_handed_on(owner: object) -> bool:
+    """Whether it is such a library that has asked for the message: the first caller beyond the client."""
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - who calls
+    passed = (str(__package__), "wrapt", str(type(owner).__module__).partition(".")[0])
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__"))
+        if module.partition(".")[0] not in passed:
+            return _hands_on(module)
+        frame = frame.f_back
+    return False
 
 
 def _is_free() -> bool:
