@@ -52,13 +52,11 @@ def patch(module: ModuleType) -> None:
 
 
 def processing(name: object, request: dict[str, Any]) -> Processing:
+    """The unit of work of a task; a request for one has the headers of its message among its entries."""
     info = request.get("delivery_info") or {}
     destination = str(info.get("exchange") or info.get("routing_key") or "")
-    headers = request
-    if not any(header in request for header in OURS):
-        headers = request.get("headers") or request  # in the older protocol a task is no message's headers
     shown = str(request.get("shadow") or name)
-    return messaging.process("celery", destination, headers, shown, is_error, **{"celery.task_name": str(name)})
+    return messaging.process("celery", destination, request, shown, is_error, **{"celery.task_name": str(name)})
 
 
 def is_error(error: BaseException) -> bool:

@@ -206,6 +206,8 @@ def is_chain(receiver):
             parent = known[span.parent_id]
             assert (parent.kind, parent.name.replace("send", "process")) == ("PRODUCER", span.name), span
             assert (parent.trace_id, parent.session) == (span.trace_id, span.session)
+    # Each that was sent was worked on, a retry too.
+    assert {span.span_id for span in receiver.spans if span.kind == "PRODUCER"} <= {s.parent_id for s in receiver.spans}
     return True
 
 
@@ -390,6 +392,7 @@ for given in [
     {"X-Highlight-Request": "s7/r7", "mine": "yours"},
 ]:
     tasks.headers.apply_async(headers=given)
+tasks.outer.apply_async(headers={"headers": 7})
 """
 GIVEN = [
     (),
@@ -409,9 +412,10 @@ def test_a_task_without_ids_has_no_session(start, redis_url, receiver, run_pytho
         env = {"BROKER": redis_url, "QUEUE": "nobody", "CONFIG": repr({"task_protocol": protocol})}
         done_ = run_python(STRANGE, env={**env, "PYTHONPATH": str(site.worker.folder)})
         assert (done_.returncode, done_.stderr) == (0, "")
-        receiver.wait(spans=11, logs=11)
-        assert spans(receiver) == [done("headers", None)] * 10 + [done("headers", "s7")]
-        bodies = [body for body, _ in told(receiver)]
+        receiver.wait(spans=14, logs=13)
+        assert spans(receiver)[:11] == [done("headers", None)] * 10 + [done("headers", "s7")]
+        assert spans(receiver)[11:] == [done("outer", None), sent("add", None), done("add", None)]
+        bodies = [body for body, _ in told(receiver) if "headers" in body]
         assert len(bodies) == 11
         for body, given in zip(bodies, GIVEN, strict=True):
             assert all(name in body for name in given), body

@@ -90,12 +90,12 @@ if way == "mixin":
             self.should_stop = len(done) == number
 
     Worker(connection).run()
-elif way == "simple":
+elif way in ("simple", "closed"):
     simple = connection.SimpleQueue(queue)
     for _ in range(number):
         message = simple.get(timeout=10)
         work(message.payload, message)
-    for block in (False, True):
+    for block in (False, True) if way == "simple" else ():
         try:
             simple.get(block=block, timeout=0.1)
         except Empty:
@@ -221,6 +221,13 @@ def test_messages_are_worked_on_under_their_own_ids(produce, consume, receiver):
         ("done", None),
     ]
     assert errors(receiver) == []
+
+    receiver.clear()
+    produce("closed", [("s1", None)], "/simple")
+    consume("closed", "closed", 1)
+    receiver.wait(spans=1, logs=2)
+    assert spans(receiver) == [("process closed", "CONSUMER", "s1", "UNSET")]
+    assert told(receiver) == [(body, "s1"), ("done", None)]
 
 
 def test_what_is_strange_or_fails(produce, consume, receiver, broker):
