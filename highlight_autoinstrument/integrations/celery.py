@@ -89,7 +89,7 @@ def record_failure(sender: Any, exception: BaseException, einfo: Any = None, **_
     # What failed, where Celery has put something in its place that can be pickled.
     in_task = request.called_directly is False
     error = (sys.exc_info()[1] if in_task else None) or exception
-    expected = bool(sender.throws) and isinstance(error, sender.throws)
+    expected = isinstance(sender.throws, (tuple, type)) and isinstance(error, sender.throws)
     if not request.is_eager and errors.is_error(error):
         unit.span.fail(errors.type_name(error))
     if not expected:
@@ -119,8 +119,8 @@ def work_in_vain(call: Call) -> Generator[None, Any, None]:
     if is_stopped(request, error):
         return
     with processing(request.type, request.request_dict) as unit_of_work:
-        if type(error).__name__ != "WorkerLostError":
-            # The process has ended in good order, and sent the task's span.
+        if type(error).__name__ != "WorkerLostError" or "signal" not in str(error):
+            # The process has not been killed but has ended in good order, and sent the task's span.
             span = unit_of_work.unit.span
             span.silent, span.span_id = True, span.parent_id or span.span_id
         yield

@@ -305,7 +305,7 @@ CASES = [
         [],
         [(LOST, "Worker exited prematurely: signal 9 (SIGKILL) Job", "span")],
     ),
-    ("leaves.delay()", [("leaves", "UNSET")], [], [(LOST, "Worker exited prematurely: exitcode 3.", "log")]),
+    ("leaves.delay()", [("leaves", "UNSET")], [], [(LOST, "Worker exited prematurely: exitcode 3", "log")]),
     (
         "endless.delay()",
         [("endless", "UNSET")],
