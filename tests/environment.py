@@ -40,6 +40,11 @@ def make(
     return str(interpreter)
 
 
+def beside(name: str, requirements: list[str]) -> str:
+    """Make an environment for tests of what cannot be installed beside the rest; return its interpreter."""
+    return make(ROOT / f".venv-test-{name}-3.{sys.version_info.minor}", requirements)
+
+
 def _without_ensurepip(python: str, folder: Path) -> None:
     """Debian keeps ensurepip in a package of its own."""
     package = f"python3.{sys.version_info.minor}-venv"

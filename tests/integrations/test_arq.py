@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests import environment
+
 APP = """
 import logging, os
 from contextlib import asynccontextmanager
@@ -111,12 +113,18 @@ asyncio.run(main())
 """
 
 
+@pytest.fixture(scope="module")
+def python():
+    """An environment of its own: it wants an older client of Redis than kombu does."""
+    return environment.beside("arq", ["arq", "fastapi", "uvicorn"])
+
+
 @pytest.fixture
-def work(run_service, receiver, redis_url):
+def work(run_service, receiver, redis_url, python):
     """Enqueue jobs, each in a request, and run a worker until the queue is empty; gives the spans that sent them."""
 
     def work(queue, jobs, **env):
-        service = run_service("python app.py", files={"app.py": APP}, env={"REDIS": redis_url})
+        service = run_service([python, "app.py"], files={"app.py": APP}, env={"REDIS": redis_url})
         for way, number, session in jobs:
             headers = {"x-highlight-request": f"{session}/r1"} if session else {}
             answer = service.request("POST", f"/{queue}/{way}/{number}", headers)
@@ -124,16 +132,16 @@ def work(run_service, receiver, redis_url):
         receiver.wait(spans=2 * len(jobs))
         sent = receiver.spans
         receiver.clear()
-        run_worker(run_service, redis_url, queue, **env)
+        run_worker(run_service, python, redis_url, queue, **env)
         return sent
 
     return work
 
 
-def run_worker(run_service, redis_url, queue, **env):
+def run_worker(run_service, python, redis_url, queue, **env):
     # Nothing is sent before the end, which has to send it.
     env = {"REDIS": redis_url, "QUEUE": queue, "OTEL_BSP_SCHEDULE_DELAY": "60000", **env}
-    worker = run_service("python worker.py", files={"worker.py": WORKER}, env=env, wait=None)
+    worker = run_service([python, "worker.py"], files={"worker.py": WORKER}, env=env, wait=None)
     assert worker.process.wait(30) == 0, worker.output
 
 
@@ -224,9 +232,9 @@ def test_a_retry_is_no_error_until_there_are_none_left(work, receiver):
     ]
 
 
-def test_strange_jobs_are_no_session(run_service, run_python, receiver, redis_url):
-    assert run_python(STRANGE, env={"REDIS": redis_url}).returncode == 0
-    run_worker(run_service, redis_url, "strange")
+def test_strange_jobs_are_no_session(run_service, run_python, receiver, redis_url, python):
+    assert run_python(STRANGE, env={"REDIS": redis_url}, python=python).returncode == 0
+    run_worker(run_service, python, redis_url, "strange")
 
     receiver.wait(spans=7, logs=17)
     assert [session for _, session in told(receiver)] == [None] * 15

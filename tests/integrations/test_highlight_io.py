@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 
 import pytest
 
@@ -71,8 +70,7 @@ SESSION = {"x-highlight-request": "s1/r1"}
 def sdk(request):
     """An environment of its own for each: they ask for particular versions of OpenTelemetry."""
     source, packages = SDKS[request.param]
-    folder = environment.ROOT / f".venv-test-{request.param}-3.{sys.version_info.minor}"
-    return source, environment.make(folder, ["flask", *packages])
+    return source, environment.beside(request.param, ["flask", *packages])
 
 
 @pytest.fixture

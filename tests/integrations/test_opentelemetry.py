@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 
 import pytest
 
@@ -26,8 +25,7 @@ REQUIREMENTS = [
 @pytest.fixture(scope="session")
 def python():
     """An environment in which OpenTelemetry's packages are installed; elsewhere they would make spans in every test."""
-    folder = environment.ROOT / f".venv-test-ecosystem-3.{sys.version_info.minor}"
-    return environment.make(folder, REQUIREMENTS)
+    return environment.beside("ecosystem", REQUIREMENTS)
 
 
 APP = """
