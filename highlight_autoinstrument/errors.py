@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .recording import Span
 
 _MARK = "_highlight_recorded"
+_HOME = "_highlight_home"
 
 # How frameworks and servers say that the client went away.
 _DISCONNECTS = (
@@ -68,13 +69,22 @@ def claim(error: BaseException, unit: Unit | None) -> bool:
         # A task group wraps what may have been reported where it was raised.
         claimed = [claim(leaf, unit) for leaf in leaves if is_error(leaf)]  # every one of them is marked
         new = any(claimed)
+    _set(error, _MARK, unit)
+    return new
+
+
+def bind(error: BaseException, unit: Unit) -> None:
+    """Note where an exception comes from that is leaving its unit of work: whoever reports it may be in none."""
+    _set(error, _HOME, unit)
+
+
+def _set(error: BaseException, name: str, unit: Unit | None) -> None:
     # Plain values: an exception may be pickled, and read where this package is not.
     values = (*unit.span.parent, unit.attributes) if unit is not None else (0, 0, 0, {})
     try:
-        object.__setattr__(error, _MARK, values)  # past a __setattr__ of its own
+        object.__setattr__(error, name, values)  # past a __setattr__ of its own
     except (AttributeError, TypeError):
         pass
-    return new
 
 
 def _is_same_work(mark: Mark, unit: Unit) -> bool:
@@ -94,8 +104,27 @@ class Mark(NamedTuple):
 
 def mark_of(error: BaseException) -> Mark | None:
     """Where an exception has been recorded; None if nowhere."""
+    return _get(error, _MARK)
+
+
+def home_of(error: BaseException) -> Mark | None:
+    """Where an exception comes from that is seen outside any unit of work, as far as that is known."""
+    messaging = sys.modules.get(f"{__package__}.messaging")
+    unit = messaging.unit_left_by(error) if messaging is not None else None
+    if unit is not None:
+        return _place(unit)
+    found = [home_of(leaf) for leaf in _leaves(error)]
+    return found[0] if found and all(home == found[0] for home in found) else _get(error, _HOME)
+
+
+def _place(unit: Unit) -> Mark:
+    trace_id, span_id, flags = unit.span.parent
+    return Mark(trace_id, span_id, flags, unit.attributes)
+
+
+def _get(error: BaseException, name: str) -> Mark | None:
     try:
-        return Mark(*object.__getattribute__(error, _MARK))
+        return Mark(*object.__getattribute__(error, name))
     except (AttributeError, TypeError):
         return None
 
@@ -162,7 +191,8 @@ def _log(unit: Unit | None, error: BaseException, attributes: Mapping[str, Any] 
 
     text = described(error)
     last_line = f"{text['exception.type']}: {text['exception.message']}"
-    logs.emit_error(unit, last_line, {**text, **(attributes or {})})
+    home = _place(unit) if unit is not None else home_of(error)
+    logs.emit_error(home, last_line, {**text, **(attributes or {})})
 
 
 def described(error: BaseException) -> dict[str, str]:

@@ -179,7 +179,7 @@ def emit(
     unit = active.current()
     attributes: dict[str, Any] = {}
     # A server logs what left a request when the request is over: the exception knows where it came from.
-    mark = errors.mark_of(error) if error is not None and unit is None else None
+    mark = errors.mark_of(error) or errors.home_of(error) if error is not None and unit is None else None
     if logger:
         attributes["logger.name"] = logger
     if code is not None:
@@ -213,12 +213,12 @@ def _add_error(attributes: dict[str, Any], level: float, error: BaseException, u
     return False
 
 
-def emit_error(unit: Unit | None, body: str, attributes: Mapping[str, Any]) -> None:
+def emit_error(home: errors.Mark | None, body: str, attributes: Mapping[str, Any]) -> None:
     """Send an exception that no open span can hold, whatever the lowest level is."""
     record = LogRecord(_ERROR_LEVEL, body, attributes, time_ns=0, logger="")
     record.is_error = True
-    if unit is not None:
-        record.place(unit.attributes, unit.span.parent)
+    if home is not None:
+        record.place(home.attributes, home[:3])
     pipeline.add_log(record)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import weakref
+from contextvars import Context
 
 from . import active
 from .later import context, errors, incoming, outgoing, spans
-from .patching import hooked
+from .patching import guarded, hooked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Any
 
-    from .context import HighlightRequest
+    from .context import HighlightRequest, Unit
     from .incoming import Work
     from .patching import Call
     from .spans import Nothing, Piece
@@ -184,44 +184,64 @@ def _begin(system: str, destination: str, headers: Any, name: str | None, attrib
 class Received:
     """A message, or a batch of them, that its consumer has handed to the application.
 
-    It ends when the next one is asked for, when the consumer is closed, or when the thread or task that works on it
-    does, whose context alone holds it.
+    It ends when the next one is asked for, when the consumer is closed or gone, or when the thread or task that works
+    on it is done. One that is received while another is being worked on lies on that, until one of them ends.
     """
 
-    __slots__ = ("__weakref__", "_pid", "_token", "owner", "work")
+    __slots__ = ("__weakref__", "_around", "below", "owner", "task", "work")
 
-    def __init__(self, work: Work, owner: object) -> None:
+    def __init__(self, work: Work, owner: int) -> None:
         self.work = work
-        self.owner = id(owner)
-        self._pid = os.getpid()
-        self._token = work.attach()
+        self.owner = owner
+        below = context.received()
+        self.below = below if below is not None and below.is_here() else None
+        self.task = _current_task()
+        self._around = context.snapshot()
+        work.attach()
+
+    def is_here(self) -> bool:
+        """Whether this code works on it; a request or a `trace()` in which it was received may be over."""
+        return active.current() is self.work.unit
 
     def leave(self) -> None:
-        """Go back to the context before the message, and end it."""
-        self.work.detach(self._token)
+        """End it, and go back to the context before."""
         self.end()
+        if self.is_here():
+            # Not by a token: the next may be asked for in another task than the one that was given this.
+            context.attach(self._around)
+        context.set_received(self.below)
+        if self.task is not None and _tasks.get(self.task) is self:
+            _tasks[self.task] = self.below
 
     def end(self) -> None:
-        """End the message; a forked child has only a copy, which is its parent's to send."""
-        if self._pid == os.getpid():
-            self.work.unit.span.end()
+        """End the message."""
+        self.work.unit.span.end()
 
     def __del__(self) -> None:
         self.end()
 
 
-# Global state: the messages that are being worked on, to be ended with the program.
-_open: weakref.WeakSet[Received] = weakref.WeakSet()
-# And those that asyncio's tasks have got last.
-_of_tasks: weakref.WeakKeyDictionary[Any, Received] = weakref.WeakKeyDictionary()
+# Global state: the messages that are being worked on, to be ended with the program; the last one of each task, which
+# is watched from its first one on; and the consumers that have handed out some, by their id.
+_open: weakref.WeakValueDictionary[int, Received] = weakref.WeakValueDictionary()
+_tasks: weakref.WeakKeyDictionary[Any, Received | None] = weakref.WeakKeyDictionary()
+_owners: dict[int, weakref.ref[Any]] = {}
 
 
 def asked(owner: object) -> None:
-    """Note that a consumer is asked for the next message: the one before, if it was worked on here, is done."""
-    received = context.received()
-    if received is not None and received.owner == id(owner):
-        received.leave()
-        context.set_received(None)
+    """Note that a consumer is asked for the next message: the one before, if it was worked on here, is done.
+
+    So is what was received while that was being worked on.
+    """
+    _asked(id(owner))
+
+
+def _asked(owner: int) -> None:
+    last = context.received()
+    while last is not None and last.owner != owner:
+        last = last.below
+    if last is not None:
+        _leave(last)
 
 
 def received(owner: object, system: str, messages: Iterable[tuple[str, Any]]) -> None:
@@ -246,58 +266,128 @@ def begin(system: str, batch: list[tuple[str, Any]], **attributes: object) -> Wo
 
 def keep(owner: object, work: Work) -> None:
     """Have the code that follows work on a unit of work that has begun, until `asked` or `closed`."""
-    one = Received(work, owner)
-    _open.add(one)
+    one = Received(work, _known(owner))
+    _open[id(one)] = one
     context.set_received(one)
-    _end_with_task(one)
+    if one.task is not None:
+        if one.task not in _tasks:
+            one.task.add_done_callback(_done, context=Context())  # a copy of this one would hold the message
+        _tasks[one.task] = one
 
 
 def closed(owner: object, error: BaseException | None = None) -> None:
     """Note that a consumer is closed: what it has handed out last is done, in whatever thread.
 
-    `error` is the exception that closes it, if that is known. Where another is on its way, through a `with` or a
-    `finally` of the application's, the message lasts until that has been reported.
+    `error` is the exception that closes it, if that is known. Another may be on its way, through a `with` or a
+    `finally` of the application's: closing is the last thing that is done for it, and it goes on belonging to the work.
     """
+    last = context.received()
     if error is not None:
-        one = context.received()
-        if one is not None and one.owner == id(owner):
+        if last is not None and last.owner == id(owner):
+            last.work.fail(error)
+    elif last is not None and last.is_here():
+        leaving = sys.exc_info()[1]
+        if leaving is not None and errors.is_error(leaving):
+            last.work.unit.span.fail(errors.type_name(leaving))
+            errors.bind(leaving, last.work.unit)
+    _closed(id(owner))
+
+
+def _closed(owner: int) -> None:
+    _asked(owner)
+    _end(owner)
+
+
+@guarded
+def abandoned(future: Any) -> None:
+    """Note that a job is over: what it was working on is done, and failed by the exception that is in its future."""
+    one = context.received()
+    while one is not None:
+        error = future.exception(0) if future.done() and not future.cancelled() else None
+        if error is not None and one.is_here():
             one.work.fail(error)
-    elif sys.exc_info()[1] is not None:
-        return
-    asked(owner)
-    for one in list(_open):
-        if one.owner == id(owner):
-            one.end()
-
-
-def _end_with_task(one: Received) -> None:
-    """Have a message end with the task that works on it: its context may live on, in a timer or a cycle."""
-    asyncio = sys.modules.get("asyncio")
-    try:
-        task = asyncio.current_task() if asyncio is not None else None
-    except RuntimeError:  # no loop runs here
-        return
-    if task is not None:
-        if task not in _of_tasks:
-            import contextvars
-
-            task.add_done_callback(_end_of_task, context=contextvars.Context())
-        _of_tasks[task] = one
-
-
-def _end_of_task(task: Any) -> None:
-    one = _of_tasks.pop(task, None)
-    if one is not None and not one.work.unit.span.end_ns:
-        error = getattr(task, "_exception", None)  # `exception()` says to the loop that somebody has looked at it
-        if error is not None:
-            one.work.fail(error)
-        one.end()
+        one.leave()
+        one = one.below
 
 
 def end_all() -> None:
     """End what is being worked on, since the program ends."""
-    for one in list(_open):
+    _end(None)
+
+
+def _end(owner: int | None) -> None:
+    for reference in _open.valuerefs():  # a list, whatever other threads receive
+        one = reference()
+        if one is not None and owner in (None, one.owner):
+            one.end()
+
+
+def unit_left_by(error: BaseException) -> Unit | None:
+    """The unit of work of a task that an exception has ended, where that was working on a message."""
+    for reference in _tasks.keyrefs():  # a list, whatever other threads receive
+        task = reference()
+        if task is not None and getattr(task, "_exception", None) is error:
+            one = _tasks.get(task)
+            return one.work.unit if one is not None else None
+    return None
+
+
+def _leave(last: Received) -> None:
+    """Leave a message, and whatever was received since."""
+    one = context.received()
+    while one is not None:
+        one.leave()
+        if one is last:
+            break
+        one = one.below
+
+
+class _Owner(weakref.ref):  # type: ignore[type-arg]
+    """A consumer, as long as there is one."""
+
+    __slots__ = ("id",)
+    id: int
+
+
+def _known(owner: object) -> int:
+    """The id of a consumer; when that is gone, although nobody has closed it, what it has handed out is done."""
+    key = id(owner)
+    if key not in _owners:
+        try:
+            reference = _Owner(owner, _gone)
+        except TypeError:  # of a type that does not tell
+            return key
+        reference.id = key
+        _owners[key] = reference
+    return key
+
+
+@guarded
+def _gone(reference: _Owner) -> None:
+    del _owners[reference.id]
+    one = context.received()
+    # An exception that is leaving a task takes the consumer along: then the task's end says whose it is.
+    if one is None or one.task is None:
+        _closed(reference.id)
+
+
+def _current_task() -> Any:
+    """The asyncio task that this code runs in."""
+    asyncio = sys.modules.get("asyncio.events")
+    loop = asyncio._get_running_loop() if asyncio is not None else None  # noqa: SLF001 - the public one raises
+    return sys.modules["asyncio.tasks"].current_task(loop) if loop is not None else None
+
+
+@guarded
+def _done(task: Any) -> None:
+    """A task is over: what it was working on is done, and failed by the exception that has left the task."""
+    one = _tasks.get(task)
+    error = getattr(task, "_exception", None)  # task.exception() would tell the loop that somebody has seen it
+    if one is not None and error is not None:
+        one.work.fail(error)
+    while one is not None and one.task is task:
         one.end()
+        one = one.below
 
 
 # Libraries of tasks: what they receive they hand on, and their own integrations know when the work on it begins.
@@ -323,7 +413,10 @@ def _is_handed_on(owner: object) -> bool:
 def _is_free() -> bool:
     """Whether a message that is received here begins a unit of work."""
     unit = active.current()
-    return unit is None or (unit.ids is None and unit.span.kind is spans.INTERNAL)
+    if unit is None or (unit.ids is None and unit.span.kind is spans.INTERNAL):
+        return True
+    last = context.received()
+    return last is not None and last.is_here()  # of another consumer
 
 
 def _begin_batch(system: str, batch: list[tuple[str, Any]], attributes: dict[str, object]) -> Work:

@@ -16,7 +16,7 @@ from . import guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
     from types import FrameType
 
     Hook = Callable[["Call"], Generator[None, Any, Any]]
@@ -132,11 +132,11 @@ class Switch:
             error.__suppress_context__ = suppress
 
 
-def wrap(owner: Any, name: str, hook: Hook) -> None:
+def wrap(owner: Any, name: str, hook: Hook, parameters: Sequence[str] = ()) -> None:
     """Wrap the function `name` of a class or module with a hook; what is absent or already wrapped is left alone.
 
     A plain function stays one (signature, pickling, `iscoroutinefunction`, descriptors); whatever else is callable
-    is wrapped by wrapt.
+    is wrapped by wrapt. `parameters` are the names of a built-in one's that does not tell them itself.
     """
     found = _lookup(owner, name)
     part = f"{getattr(owner, '__module__', '') + '.' if isinstance(owner, type) else ''}{owner.__name__}.{name}"
@@ -146,7 +146,7 @@ def wrap(owner: Any, name: str, hook: Hook) -> None:
     function = found.__func__ if isinstance(found, (classmethod, staticmethod)) else found
     if getattr(function, "__highlight__", None) is hook:
         return
-    wrapper = hooked(function, hook, part)
+    wrapper = hooked(function, hook, part, parameters)
     setattr(owner, name, type(found)(wrapper) if function is not found else wrapper)
     guard.debug(f"{part}: patched")
 
@@ -158,17 +158,17 @@ def _lookup(owner: Any, name: str) -> Any:
     return _MISSING
 
 
-def hooked(function: Callable[..., Any], hook: Hook, part: str) -> Callable[..., Any]:
+def hooked(function: Callable[..., Any], hook: Hook, part: str, parameters: Sequence[str] = ()) -> Callable[..., Any]:
     """Return `function` with a hook around each call."""
     switch = Switch(part, hook)
     if not isinstance(function, FunctionType):
-        return _hooked_object(function, switch)
-    parameters = _positions(function)
+        return _hooked_object(function, switch, parameters)
+    positions = _positions(function)
     wrapper: Callable[..., Any]
     if inspect.iscoroutinefunction(function):
 
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            running, args, kwargs = switch.enter(Call(parameters, args, kwargs))
+            running, args, kwargs = switch.enter(Call(positions, args, kwargs))
             try:
                 result = await function(*args, **kwargs)
             except BaseException as error:
@@ -179,7 +179,7 @@ def hooked(function: Callable[..., Any], hook: Hook, part: str) -> Callable[...,
     else:
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            running, args, kwargs = switch.enter(Call(parameters, args, kwargs))
+            running, args, kwargs = switch.enter(Call(positions, args, kwargs))
             try:
                 result = function(*args, **kwargs)
             except BaseException as error:
@@ -210,14 +210,15 @@ def _positions(function: FunctionType) -> dict[str, int]:
     return {name: position for position, name in enumerate(code.co_varnames[: code.co_argcount])}
 
 
-def _hooked_object(function: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
+def _hooked_object(function: Callable[..., Any], switch: Switch, names: Sequence[str] = ()) -> Callable[..., Any]:
     """The same for what is no plain function (built-in, callable object), by wrapt: it stays what it was for others."""
     import wrapt
 
-    try:
-        names = list(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        names = []
+    if not names:
+        try:
+            names = list(inspect.signature(function).parameters)
+        except (TypeError, ValueError):
+            pass
     parameters = {name: position for position, name in enumerate(names)}
     wrapper: Callable[..., Any]
     if inspect.iscoroutinefunction(function):  # a bound method, a partial

@@ -25,8 +25,15 @@ MAX_ATTRIBUTES = 128
 MAX_EVENTS = 128
 
 
+# Global state: how often this process and those before it have forked. A span that was begun before the last time is
+# the parent's to send, and what happens to the child in its work is sent beside it.
+_forks = 0
+
+
 def after_fork() -> None:
     """Give a forked child ids of its own."""
+    global _forks  # noqa: PLW0603 - once in a process
+    _forks += 1
     _random.seed()
 
 
@@ -36,6 +43,7 @@ class Span(trace.Span):
     __slots__ = (
         "_clock_ns",
         "_context",
+        "_forks",
         "attributes",
         "end_ns",
         "events",
@@ -86,6 +94,7 @@ class Span(trace.Span):
         self.end_ns = 0
         self.silent = False  # another instrumentation's span is sent for this work, or none at all
         self._context: SpanContext | None = None
+        self._forks = _forks
         # The wall clock may be set back while the span lasts: durations come from the other one.
         self.start_ns = time_ns()
         self._clock_ns = perf_counter_ns()
@@ -110,7 +119,7 @@ class Span(trace.Span):
         """End the span and hand it to the exporter; only the first call counts."""
         if not self.end_ns:
             self.end_ns = end_time or self.now_ns()
-            if self.sampled and not self.silent:
+            if self.sampled and not self.silent and self._forks == _forks:
                 pipeline.add_span(self)
 
     def get_span_context(self) -> SpanContext:
@@ -123,7 +132,8 @@ class Span(trace.Span):
 
     def is_recording(self) -> bool:
         """Whether what is added will be sent."""
-        return self.sampled and not self.silent and not self.end_ns and pipeline.exports
+        lasts = not self.silent and not self.end_ns and self._forks == _forks
+        return self.sampled and lasts and pipeline.exports
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute."""

@@ -155,6 +155,19 @@ def test_a_hook_reads_and_replaces_an_argument_however_it_was_passed(library, ar
     assert kwargs == given
 
 
+def test_a_hook_knows_the_arguments_of_a_built_in_that_does_not_tell_them():
+    class Words(dict):
+        pass
+
+    def hook(call):
+        call["default"] = call["key"].upper()
+        yield
+
+    patching.wrap(Words, "pop", hook, ("key", "default"))
+
+    assert (Words().pop("a", "b"), Words().pop("c", "d")) == ("A", "C")
+
+
 def test_a_hook_adds_an_argument_that_was_not_given(library):
     def hook(call):
         call["timeout"] = 9

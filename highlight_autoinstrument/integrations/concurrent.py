@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import active, processes
+from .. import active, messaging, processes
 from ..later import context
 from ..patching import on_read, replace
 
@@ -18,6 +18,8 @@ MODULES = ("concurrent.futures.thread", "concurrent.futures.process")
 def patch(module: ModuleType) -> None:
     if module.__name__ == "concurrent.futures.thread":
         replace(module.ThreadPoolExecutor, "submit", handing_over)
+        # Where a job's exception is put into its future; there is no door between a job and the next one.
+        replace(module._WorkItem, "run", leaving_no_message)  # noqa: SLF001
     else:
         replace(module.ProcessPoolExecutor, "submit", sending)
         # In the process that works: where it reads the function, which is what it calls.
@@ -33,6 +35,17 @@ def handing_over(submit: Callable[..., Any]) -> Callable[..., Any]:
         job = context.Carried(fn, context.snapshot())
         # Submitting may start a thread, which outlives this unit of work and must not begin in it.
         return Context().run(submit, self, job, *args, **kwargs)
+
+    return wrapper
+
+
+def leaving_no_message(run: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(self: Any, *args: Any) -> Any:
+        result = run(self, *args)
+        # The job may have taken a message from a queue; the thread's next job does not work on that.
+        if active.current_unit is not None:
+            messaging.abandoned(self.future)
+        return result
 
     return wrapper
 

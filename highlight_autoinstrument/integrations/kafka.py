@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 MODULES = ("kafka.producer.kafka", "kafka.consumer.group", "kafka.consumer.fetcher")
 
-ITERATED = "_highlight_iterated"  # in a consumer's __dict__: it is asked for one message, and polls for that itself
+FIRST_WITH_HEADERS = (0, 11)  # of the broker's versions; an older one is not sent any, and they would be refused here
+ITERATING = "_highlight_iterating"  # in a consumer's __dict__: it is asked for one message, and polls for that itself
 
 
 def patch(module: ModuleType) -> None:
@@ -33,24 +34,29 @@ def patch(module: ModuleType) -> None:
 
 
 def send(call: Call) -> Generator[None, Any, None]:
-    if active.current() is None:
+    given = call.get("headers")
+    if active.current() is None or not isinstance(given, (list, type(None))):
         return
     with messaging.send("kafka", call["topic"]):
-        given = list(call.get("headers") or ())  # a copy: the caller's list stays the caller's
-        added = messaging.headers(messaging.getter(given))
-        call["headers"] = [*given, *((name, value.encode()) for name, value in added)]
+        if (call.instance.config["api_version"] or FIRST_WITH_HEADERS) >= FIRST_WITH_HEADERS:
+            added = messaging.headers(messaging.getter(given))
+            # A copy: the caller's list stays the caller's.
+            call["headers"] = [*(given or ()), *((name, value.encode()) for name, value in added)]
         yield
 
 
 def receive(call: Call) -> Generator[None, Any, None]:
     messaging.asked(call.instance)
-    vars(call.instance)[ITERATED] = True
-    record = yield
+    vars(call.instance)[ITERATING] = True
+    try:
+        record = yield
+    finally:
+        vars(call.instance).pop(ITERATING, None)
     messaging.received(call.instance, "kafka", [(record.topic, record.headers)])
 
 
 def receive_batch(call: Call) -> Generator[None, Any, None]:
-    if ITERATED in vars(call.instance):
+    if ITERATING in vars(call.instance):
         return
     messaging.asked(call.instance)
     batch = yield

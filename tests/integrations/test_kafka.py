@@ -28,14 +28,22 @@ def send(topic):
 app.run(port=int(os.environ["PORT"]))
 """
 CONSUMER = """
-import logging, os, sys
+import gc, logging, os, sys, threading
+from concurrent.futures import ThreadPoolExecutor
 from kafka import KafkaConsumer, TopicPartition
-from highlight_autoinstrument import message_context
+from highlight_autoinstrument import message_context, trace
 
 log = logging.getLogger("app")
 topic, way, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
-consumer = KafkaConsumer(bootstrap_servers=os.environ["BROKER"], auto_offset_reset="earliest", enable_auto_commit=False)
-consumer.assign([TopicPartition(topic, 0)])
+
+def opened():
+    consumer = KafkaConsumer(
+        bootstrap_servers=os.environ["BROKER"], auto_offset_reset="earliest", enable_auto_commit=False
+    )
+    consumer.assign([TopicPartition(topic, 0)])
+    return consumer
+
+consumer = opened()
 
 def work(message):
     log.warning("working on %s %s", message.offset, message.value)
@@ -70,7 +78,53 @@ elif way == "batch":
         with message_context(message):
             log.warning("working on %s", message.offset)
     log.warning("after the batch")
-if way != "poll":
+elif way == "finally":
+    try:
+        for message in consumer:
+            work(message)
+    finally:
+        consumer.close()
+elif way == "pool":
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: work(next(consumer))).result()
+        pool.submit(log.warning, "another job").result()
+        with trace("started"):
+            pool.submit(lambda: work(next(consumer))).result()
+        pool.submit(log.warning, "another job").result()
+        log.warning("%r", pool.submit(lambda: work(next(consumer))).exception())
+        pool.submit(log.warning, "another job").result()
+elif way == "fork":
+    for message in consumer:
+        if os.fork():
+            os.wait()
+            break
+        work(message)
+elif way == "gone":
+    work(next(consumer))
+    consumer = None
+    gc.collect()
+    log.warning("gone")
+    with trace("started"):
+        consumer = opened()
+        work(next(consumer))
+    log.warning("ended")
+    next(consumer)
+    log.warning("next")
+    consumer.close()
+elif way == "thread":
+    ready, done = threading.Event(), threading.Event()
+    def poll():
+        work(next(consumer))
+        ready.set()
+        done.wait()
+        log.warning("poller")
+    thread = threading.Thread(target=poll)
+    thread.start()
+    ready.wait()
+    work(next(consumer))
+    done.set()
+    thread.join()
+if way not in ("poll", "gone"):
     log.warning("still")
 consumer.close()
 log.warning("closed")
@@ -172,6 +226,122 @@ def test_a_batch_has_links_and_its_messages_their_own_contexts(produce, consume,
         ("still", None),
         ("closed", None),
     ]
+
+
+def test_an_error_that_closes_the_consumer_belongs_to_its_message(produce, consume, receiver):
+    produce("finally", [("s1", []), ("s2", [["fail", "yes"]])])
+    consume("finally", "finally", 2, status=1)
+
+    receiver.wait(spans=2, errors=1)
+    assert [(span.session, span.status) for span in receiver.spans] == [("s1", "UNSET"), ("s2", "ERROR")]
+    assert errors(receiver) == [("LookupError", "no such order", "s2")]
+    assert receiver.errors[0].record.trace_id == receiver.spans[1].trace_id
+
+
+def test_a_job_in_a_pool_leaves_its_message_to_no_other(produce, consume, receiver):
+    produce("pool", [("s1", []), ("s2", []), ("s3", [["fail", "yes"]])])
+    consume("pool", "pool", 3)
+
+    receiver.wait(spans=4, logs=8, errors=1)
+    assert [(span.name, span.session, span.status) for span in receiver.spans] == [
+        ("process pool", "s1", "UNSET"),
+        ("started", None, "UNSET"),
+        ("process pool", "s2", "UNSET"),
+        ("process pool", "s3", "ERROR"),
+    ]
+    assert sorted(map(str, told(receiver))) == sorted(
+        map(
+            str,
+            [
+                ("working on 0 b'hello'", "s1"),
+                ("working on 1 b'hello'", "s2"),
+                ("working on 2 b'hello'", "s3"),
+                *[("another job", None)] * 3,
+                ("LookupError('no such order')", None),
+                ("still", None),
+                ("closed", None),
+            ],
+        )
+    )
+    assert errors(receiver) == [("LookupError", "no such order", "s3")]
+
+
+def test_a_forked_child_works_on_its_parents_message(produce, consume, receiver):
+    produce("fork", [("s1", [["fail", "yes"]])])
+    consume("fork", "fork", 1)
+
+    receiver.wait(spans=1, errors=1)
+    assert spans(receiver) == [("process fork", "CONSUMER", "s1", "UNSET")]
+    assert errors(receiver) == [("LookupError", "no such order", "s1")]
+    assert told(receiver) == [("working on 0 b'hello'", "s1"), ("still", "s1"), ("closed", None)]
+
+
+def test_a_consumer_that_is_gone_leaves_no_message_behind(produce, consume, receiver):
+    produce("gone", [("s1", []), ("s2", [])])
+    consume("gone", "gone", 2)
+
+    receiver.wait(spans=4, logs=6)
+    assert [(span.name, span.session) for span in receiver.spans] == [
+        ("process gone", "s1"),
+        ("started", None),
+        ("process gone", "s1"),
+        ("process gone", "s2"),
+    ]
+    assert told(receiver) == [
+        ("working on 0 b'hello'", "s1"),
+        ("gone", None),
+        ("working on 0 b'hello'", "s1"),
+        ("ended", None),
+        ("next", "s2"),
+        ("closed", None),
+    ]
+    assert receiver.logs[-1].trace_id == ""
+
+
+def test_two_threads_that_take_turns_keep_their_messages_apart(produce, consume, receiver):
+    produce("thread", [("s1", []), ("s2", [])])
+    consume("thread", "thread", 2)
+
+    receiver.wait(spans=2, logs=5)
+    assert spans(receiver) == [("process thread", "CONSUMER", session, "UNSET") for session in ("s1", "s2")]
+    assert told(receiver) == [
+        ("working on 0 b'hello'", "s1"),
+        ("working on 1 b'hello'", "s2"),
+        ("poller", "s1"),
+        ("still", "s2"),
+        ("closed", None),
+    ]
+
+
+OLD = """
+import os, sys
+from kafka import KafkaProducer
+from highlight_autoinstrument import trace
+
+producer = KafkaProducer(bootstrap_servers=sys.argv[1], api_version=(0, 10, 2))
+with trace("old"):
+    print(producer.send("old", b"hello").is_done)
+    today = KafkaProducer(bootstrap_servers=sys.argv[1])
+    for wrong in ("text", 5, (("a", b"b"),), [("a", "b")], [5]):
+        try:
+            today.send("old", b"hello", headers=wrong)
+        except Exception as error:
+            print(type(error).__name__, error)
+sys.stdout.flush()
+os._exit(0)  # the broker has long forgotten how to talk like an old one
+"""
+
+
+def test_what_an_old_broker_or_the_library_refuses_is_refused_as_ever(run_python, kafka_broker, tmp_path):
+    kafka_broker.topic("old")
+    (tmp_path / "old.py").write_text(OLD)
+    bare = run_python(["old.py", kafka_broker.address], under_agent=False)
+    done = run_python(["old.py", kafka_broker.address])
+
+    assert (done.returncode, done.stdout) == (0, bare.stdout)
+    assert bare.returncode == 0
+    assert "highlight: " not in done.stderr
+    assert len(bare.stdout.splitlines()) == 6
 
 
 STRANGE = [
