@@ -68,9 +68,9 @@ def run(folder: Path, say):
         env["STOCK"] = start("uvicorn stock:app --port {port} --log-level critical", "stock").url
         env["WAREHOUSE"] = f"127.0.0.1:{start(f'python {FOLDER}/warehouse.py', 'warehouse').port}"
         start(
-            "celery -A tasks worker --concurrency 1 --loglevel WARNING",
+            "celery -A tasks worker --concurrency 1 --loglevel INFO",
             "celery",
-            wait=lambda service: "ready" in service.stderr + service.stdout,
+            wait=lambda service: "ready." in service.stderr,
         )
         start(f"python {FOLDER}/worker.py", "worker", wait=lambda service: "ready" in service.stdout)
         shop = start(f"python {FOLDER}/shop.py runserver --noreload {{port}}", "shop")

@@ -2,8 +2,8 @@
 
     python3 tests/run.py [--quick] [PYTEST ARGUMENTS]
 
-`--quick` leaves out style, types and coverage. Each version of Python has an environment of its own beside the project
-(.venv-test-3.11, ...); what it is run with is what is tested.
+`--quick` leaves out style, types and coverage, and runs in one process. Each version of Python has an environment of
+its own beside the project (.venv-test-3.11, ...); what it is run with is what is tested.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> int:
         steps = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]]
     pytest = ["pytest", *arguments]
     if not quick:
-        pytest[1:1] = ["--cov", "--cov-report=term:skip-covered"]
+        pytest[1:1] = ["--cov", "--cov-report=term:skip-covered", "--numprocesses=auto", "--dist=loadfile"]
     for step in [*steps, pytest]:
         print("+", " ".join(step), flush=True)
         status = subprocess.run([sys.executable, "-m", *step], cwd=environment.ROOT, check=False).returncode
