@@ -187,6 +187,7 @@ class Sender:
         self._failing_since: float | None = None
         self._retry_at = 0.0
         self._pause = 1.0
+        self._hopes = [True]  # that all will be sent at exit: who takes it away says so
         self._given_up = 0  # records that were encoded, and dropped then
         self._told_dropped = 0  # how many drops have been said
         self._told_dropped_at = float("-inf")
@@ -231,10 +232,7 @@ class Sender:
         self._closing_at = monotonic() + timeout_seconds
         try:
             if not self.flush(timeout_seconds) and (_queue or self._batches):
-                guard.say_once(
-                    f"export to {_shown('traces')} was not done within {timeout_seconds:g} s at exit: "
-                    f"records are lost; {_CHECK}"
-                )
+                self._give_up("traces", f"was not done within {timeout_seconds:g} s at exit")
         finally:
             self._closing_at = None
         self._tell_dropped(every_seconds=0)
@@ -369,9 +367,7 @@ class Sender:
                 self._asleep.acquire(timeout=wait)
                 return False
             self._batches.clear()
-            guard.say_once(
-                f"export to {_shown(batch.signal)} failed at exit ({answer.words}): records are lost; {_CHECK}"
-            )
+            self._give_up(batch.signal, f"failed at exit ({answer.words})")
             return True
         if wait is None:
             wait = self._pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
@@ -383,6 +379,14 @@ class Sender:
             self._batches.popleft()
             self._given_up += batch.records
         return True
+
+    def _give_up(self, signal: str, why: str) -> None:
+        """Say that the end came first: once, though the thread and whoever waits for it may see it at the same time."""
+        try:
+            self._hopes.pop()
+        except IndexError:
+            return
+        guard.say_once(f"export to {_shown(signal)} {why}: records are lost; {_CHECK}")
 
     def _time_left(self, limit: float) -> float:
         if self._closing_at is not None:

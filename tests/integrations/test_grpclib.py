@@ -166,6 +166,9 @@ def test_a_call_is_one_span_on_either_side(caller, shop, receiver):
     assert receiver.errors == []
 
 
+LATE = [("shop.Shop/Sell", "SERVER", "s1", "ERROR", 4), ("shop.Shop/Sell", "SERVER", "s1", "UNSET", 1)]
+
+
 def test_statuses_and_errors(caller, shop, receiver):
     service, server = caller(), shop()
     whats = ["boom", "internal", "absent", "said", "nowhere"]
@@ -185,7 +188,8 @@ def test_statuses_and_errors(caller, shop, receiver):
         (sell, "SERVER", "s1", "ERROR", 13),
         (sell, "SERVER", "s1", "UNSET", 5),
         (sell, "SERVER", "s1", "ERROR", 14),
-        (sell, "SERVER", "s1", "ERROR", 4),
+        # The deadline passes on both sides; if the caller is first, the server sees a call that is cancelled.
+        next(late for late in LATE if late == seen(server_spans)[-1]),
     ]
     assert seen(span for span in receiver.spans if span.kind == "CLIENT") == [
         (sell, "CLIENT", "s1", "ERROR", 2),

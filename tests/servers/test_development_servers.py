@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests import environment
 from tests.servers.wsgi_applications import DJANGO, FLASK, SERVERS, files
 from tests.support.services import wait_until
 
@@ -57,7 +58,10 @@ def test_sigterm_ends_a_server_as_without_us_and_loses_nothing(run_service, rece
 
 
 def test_flask_run_with_its_reloader(run_service, receiver):
-    service = run_service("flask --app application run --debug --port {port}", files={"application.py": FLASK})
+    # In an environment of its own: with watchdog installed it would watch all that the others need, for a minute.
+    python = environment.beside("flask", ["flask"])
+    command = [python, "-m", "flask", "--app", "application", "run", "--debug", "--port", "{port}"]
+    service = run_service(command, files={"application.py": FLASK})
     assert service.get("/hello/ann", SESSION).text == "hello ann"
     receiver.wait(spans=1)
     assert seen(receiver) == [("GET /hello/<name>", "s1", "UNSET")]
