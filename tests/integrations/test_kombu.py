@@ -132,7 +132,8 @@ def produce(run_service, receiver, broker):
         for session, headers in messages:
             incoming = {"x-highlight-request": f"{session}/r1"} if session else {}
             incoming["content-type"] = "application/json"
-            assert service.request("POST", f"{path}/{queue}", incoming, json.dumps(headers).encode()).text == "sent"
+            answer = service.request("POST", f"{path}/{queue}", incoming, json.dumps(headers).encode())
+            assert answer.text == "sent", service.output
         receiver.wait(spans=(1 + each) * len(messages))
         assert len(receiver.spans) == (1 + each) * len(messages)
         sent = [span for span in receiver.spans if span.kind == "PRODUCER"]
