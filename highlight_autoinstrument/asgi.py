@@ -25,6 +25,8 @@ _HEADERS = frozenset(
     b"x-highlight-request traceparent tracestate baggage cookie host user-agent origin "
     b"access-control-request-method".split()
 )
+# Lists that may come in several lines, and what stands between their parts. HTTP/2's browsers send each cookie alone.
+_LISTS = {b"cookie": b"; ", b"baggage": b",", b"tracestate": b","}
 
 
 def application(app: Callable[..., Any]) -> Callable[..., Any]:
@@ -116,7 +118,10 @@ class Request:
         headers: dict[bytes, bytes] = {}
         for name, value in scope.get("headers") or ():
             if name in _HEADERS:
-                headers.setdefault(name, value)
+                if name in headers and name in _LISTS:
+                    headers[name] += _LISTS[name] + value
+                else:
+                    headers.setdefault(name, value)
         self.work = work or begin(scope, headers)
         preflight = scope.get("method") == "OPTIONS" and b"access-control-request-method" in headers
         if preflight and config.get().cors:

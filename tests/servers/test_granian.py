@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from h2.connection import H2Connection
+from h2.events import StreamEnded
 
 ASGI = """
 import asyncio, logging
@@ -62,6 +65,32 @@ def test_requests_at_once_have_each_their_own_session(run_service, receiver, tas
     expected = [(f"{name} {when}", name) for name in names for when in ("after", "before")]
     assert logs == [("last after", None), ("last before", None), *expected]
     assert receiver.errors == []
+
+
+def get_by_http2(port, *headers):
+    connection = H2Connection()
+    connection.initiate_connection()
+    pseudo = [(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "here")]
+    connection.send_headers(1, [*pseudo, *headers], end_stream=True)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as wire:
+        wire.sendall(connection.data_to_send())
+        while not any(isinstance(event, StreamEnded) for event in connection.receive_data(wire.recv(65_536))):
+            wire.sendall(connection.data_to_send())
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [("cookie", "theme=dark"), ("cookie", "sessionSecureID=s1"), ("cookie", "lang=en")],
+        [("baggage", "tenant=7"), ("baggage", "x-highlight-request=s1/r1")],
+    ],
+)
+def test_cookies_and_baggage_in_several_lines_of_http2_are_read_whole(run_service, receiver, lines):
+    service = run_service(GRANIAN + "--interface asgi", files={"app.py": ASGI.replace("waiting == 6", "True")})
+    get_by_http2(service.port, *lines)
+
+    receiver.wait(spans=1)
+    assert [span.session for span in receiver.spans] == ["s1"]
 
 
 def test_its_own_protocol_is_left_alone(run_service, receiver):
