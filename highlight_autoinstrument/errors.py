@@ -90,7 +90,8 @@ def _set(error: BaseException, name: str, unit: Unit | None) -> None:
 def _is_same_work(mark: Mark, unit: Unit) -> bool:
     if mark.trace_id in (0, unit.span.trace_id):
         return True
-    return bool(mark.attributes) and mark.attributes == unit.attributes
+    # A session alone, as a cookie gives it, is that of every page load.
+    return "highlight.trace_id" in mark.attributes and mark.attributes == unit.attributes
 
 
 class Mark(NamedTuple):

@@ -159,3 +159,11 @@ def test_one_exception_object_raised_in_two_requests_is_an_error_of_each(flask, 
         ("OSError", "raised again and again", "s1"),
         ("OSError", "raised again and again", "s2"),
     ]
+
+
+def test_also_where_both_are_page_loads_of_one_session(flask, receiver):
+    for _ in range(2):
+        flask.get("/constant", {"cookie": "sessionSecureID=s1"})
+
+    receiver.wait(spans=2, errors=2)
+    assert errors(receiver) == [("OSError", "raised again and again", "s1")] * 2
