@@ -94,13 +94,23 @@ def _is_handed_on(environ: dict[str, Any]) -> bool:
     if unit is None:
         return False
     served = unit.span.attributes
-    path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+    path = _decoded(environ.get("PATH_INFO", ""))
     return (
         not unit.span.end_ns
         and served.get("http.request.method") == environ.get("REQUEST_METHOD")
         and served.get("server.address") == environ.get("HTTP_HOST")
         and served.get("url.path", "").endswith(path)
     )
+
+
+def _decoded(path: str) -> str:
+    """A path as the browser meant it: WSGI has its bytes as latin-1, and some callers have the text itself."""
+    if path.isascii():
+        return path
+    try:
+        return path.encode("latin-1").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return path
 
 
 def begin(environ: dict[str, Any]) -> Work:
@@ -116,7 +126,7 @@ def begin(environ: dict[str, Any]) -> Work:
         method,
         environ.get("wsgi.url_scheme", "http"),
         environ.get("HTTP_HOST") or environ.get("SERVER_NAME", ""),
-        environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
+        _decoded(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")),
         environ.get("QUERY_STRING", ""),
         environ.get("REMOTE_ADDR"),
         environ.get("HTTP_USER_AGENT"),

@@ -87,6 +87,14 @@ def test_each_request_is_one_span_and_is_answered_as_without_us(serve, receiver,
 
 
 @pytest.mark.parametrize("server", SERVERS)
+def test_a_path_beyond_ascii_is_told_as_the_browser_shows_it(serve, receiver, server):
+    serve(server).get("/caf%C3%A9")
+
+    receiver.wait(spans=1)
+    assert [span.attributes["url.path"] for span in receiver.spans] == ["/caf\u00e9"]
+
+
+@pytest.mark.parametrize("server", SERVERS)
 def test_a_body_that_fails_half_way_is_its_requests_error(serve, receiver, server):
     service = serve(server)
     answer = service.raw(b"GET /half HTTP/1.1\r\nHost: here\r\nX-Highlight-Request: s1/r1\r\n\r\n")
