@@ -72,21 +72,15 @@ def _tell(settings: config.Config) -> None:
         for problem in settings.problems:
             guard.say(problem)
     if settings.debug:
-        for field, source in settings.sources.items():
-            guard.say(f"setting {field} = {_shown(field, getattr(settings, field))} (from {source})")
+        for setting in config.SETTINGS:
+            value = config.printable(setting, getattr(settings, setting.field))
+            guard.say(f"setting {setting.field} = {value!r} (from {settings.sources[setting.field]})")
         if not settings.enabled:
             guard.say(f"not enabled ({settings.sources['enabled']}): nothing is patched")
 
 
 # What a parent process has said of its settings; the variable is ours alone.
 _SAID = "_HIGHLIGHT_PROBLEMS_SAID"
-_SECRET = ("headers", "resource_attributes")
-
-
-def _shown(field: str, value: object) -> str:
-    if field in _SECRET and isinstance(value, dict):
-        return "{" + ", ".join(f"{key}=***" for key in value) + "}"
-    return repr(sorted(value) if isinstance(value, frozenset) else value)
 
 
 def integrations() -> list[str]:

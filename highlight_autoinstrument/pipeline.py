@@ -398,7 +398,5 @@ _CHECK = "check HIGHLIGHT_OTLP_ENDPOINT and that the receiver can be reached fro
 
 
 def _shown(signal: str) -> str:
-    """Where a signal goes, without what may be secret in it."""
-    scheme, _, rest = _settings.url(signal).partition("?")[0].partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    """Where a signal goes."""
+    return config.bare_url(_settings.url(signal))

@@ -127,13 +127,17 @@ def test_the_urls(environ, traces, logs):
         ("HIGHLIGHT_LOG_LEVEL", "loud"),
         ("HIGHLIGHT_OTLP_ENDPOINT", "otel.example.com:4318"),
         ("HIGHLIGHT_OTLP_ENDPOINT", "http://"),
+        ("HIGHLIGHT_OTLP_ENDPOINT", "http://otel:port"),
+        ("HIGHLIGHT_OTLP_ENDPOINT", "http://otel:70000"),
+        ("HIGHLIGHT_OTLP_ENDPOINT", "http://[::1"),
+        ("HIGHLIGHT_OTLP_ENDPOINT", "http://::1"),
+        ("HIGHLIGHT_OTLP_ENDPOINT", "http://otel example"),
         ("HIGHLIGHT_TRACING_ORIGINS", "/(/"),
         ("HIGHLIGHT_CORS", "2"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
         ("OTEL_BSP_SCHEDULE_DELAY", "soon"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "-5"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "novalue"),
         ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
     ],
 )
@@ -148,6 +152,27 @@ def test_a_bad_value_is_said_in_one_line_and_the_default_is_used(variable, value
     assert [getattr(settings, setting.field) for setting in SETTINGS] == [
         getattr(default, setting.field) for setting in SETTINGS
     ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "shown"),
+    [
+        ("OTEL_EXPORTER_OTLP_HEADERS", "Bearer tellnobody", "'***'"),
+        ("HIGHLIGHT_OTLP_ENDPOINT", "htp://user:tellnobody@otel:4318", "'htp://otel:4318'"),
+        ("HIGHLIGHT_OTLP_ENDPOINT", "user:tellnobody@otel:4318?key=tellnobody", "'otel:4318'"),
+    ],
+)
+def test_what_is_secret_in_a_bad_value_is_left_out(variable, value, shown):
+    (line,) = config(**{variable: value}).problems
+    assert line.startswith(f"{variable}={shown} is not ")
+    assert "tellnobody" not in line
+
+
+@pytest.mark.parametrize(
+    "url", ["http://otel", "https://u:p@otel:4318/x", "http://[::1]:4318", "http://[::1]/", "http://otel:?a=b:c"]
+)
+def test_urls_that_can_be_used(url):
+    assert config(HIGHLIGHT_OTLP_ENDPOINT=url).endpoint == url.rstrip("/")
 
 
 @pytest.mark.parametrize("project_id", ["1", "123456", "1jdkoe52", "abcdefgh12"])

@@ -127,6 +127,7 @@ def test_debug_tells_the_settings_and_what_was_patched_but_no_secrets(run_python
         env={
             "HIGHLIGHT_DEBUG": "true",
             "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20tellnobody",
+            "HIGHLIGHT_OTLP_ENDPOINT": "http://user:tellnobody@127.0.0.1:1/?key=tellnobody",
             "HIGHLIGHT_DISABLED_INTEGRATIONS": "flask",
         },
     )
