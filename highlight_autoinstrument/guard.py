@@ -21,12 +21,16 @@ def say(line: str) -> None:
 
     Never raises: stderr may be closed, missing (`pythonw`) or a full pipe. It is written past its buffer, where a line
     that cannot be written would stay, and turn the program's exit status into 120.
+
+    Paths, hosts and answers are strangers' words: what would begin a line of its own, or steer a terminal, is escaped.
     """
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     try:
         if _sink is not None:
             _sink(line)
         elif sys.stderr is not None:
-            os.write(sys.stderr.fileno(), f"highlight: {line}\n".encode("utf-8", "backslashreplace"))
+            os.write(sys.stderr.fileno(), f"highlight: {line}\n".encode())
     except Exception:  # noqa: BLE001, S110 - there is no place left to say it
         pass
 

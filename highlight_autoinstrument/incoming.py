@@ -148,5 +148,10 @@ def _told(ids: HighlightRequest | None, parent: tuple[int, int, int] | None, get
     trace_words = "traceparent continued" if parent is not None else "no traceparent"
     if ids is None:
         return f"no session came in; {trace_words}"
-    source = next((name for name in (propagation.HEADER, "baggage", "cookie") if get(name)), "?")
+    source = next(name for name in (propagation.HEADER, "baggage", "cookie") if _says(name, get))
     return f"session {ids.session_id or '-'} request {ids.request_id or '-'} from {source}; {trace_words}"
+
+
+def _says(name: str, get: Callable[[str], str | None]) -> bool:
+    """Whether the ids are in this carrier; one may be there and hold none."""
+    return propagation.extract(lambda asked: get(asked) if asked == name else None) is not None

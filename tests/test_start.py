@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.support.services import wait_until
+
 # What Python itself loads varies; what the agent adds to it must be its own smallest modules.
 OWN = {
     "highlight_autoinstrument",
@@ -136,9 +138,42 @@ def test_debug_tells_the_settings_and_what_was_patched_but_no_secrets(run_python
     assert all(line.startswith("highlight: ") for line in lines)
     assert "highlight: setting project_id = '1' (from HIGHLIGHT_PROJECT_ID)" in lines
     assert "highlight: setting log_level = 20 (from default)" in lines
+    assert "highlight: setting endpoint = 'http://127.0.0.1:1/' (from HIGHLIGHT_OTLP_ENDPOINT)" in lines
+    assert "highlight: setting headers = {'authorization': '***'} (from OTEL_EXPORTER_OTLP_HEADERS)" in lines
     assert "highlight: flask: not patched, it is in HIGHLIGHT_DISABLED_INTEGRATIONS" in lines
     assert "highlight: http.client.HTTPConnection.endheaders: patched" in lines
     assert "tellnobody" not in done.stderr
+
+
+DEBUGGED = """
+import os
+from wsgiref.simple_server import make_server
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return []
+
+make_server("127.0.0.1", int(os.environ["PORT"]), app).serve_forever()
+"""
+
+
+def test_debug_tells_of_each_request_in_one_line_where_its_ids_came_from(run_service):
+    service = run_service("python app.py", files={"app.py": DEBUGGED}, env={"HIGHLIGHT_DEBUG": "true"})
+    service.expect("")
+    service.get("/first", {"x-highlight-request": "null", "cookie": "theme=dark; sessionSecureID=s1"})
+    service.get("/second", {"x-highlight-request": "s2/r2", "cookie": "sessionSecureID=s1"})
+    service.get("/third%0Ahighlight:%20forged%1b[31m")
+
+    def come():
+        return [line for line in service.agent_lines if "traceparent" in line]
+
+    wait_until(lambda: len(come()) == 3)
+    assert come() == [
+        "highlight: GET /first: session s1 request - from cookie; no traceparent",
+        "highlight: GET /second: session s2 request r2 from x-highlight-request; no traceparent",
+        "highlight: GET /third\\nhighlight: forged\\x1b[31m: no session came in; no traceparent",
+    ]
+    assert "theme" not in service.stderr
 
 
 @pytest.mark.parametrize("closed", ["sys.stderr = None", "os.close(2)", "sys.stderr.close()"])
