@@ -48,7 +48,7 @@ def is_error(error: BaseException) -> bool:
 
 def _leaves(error: BaseException) -> tuple[BaseException, ...]:
     """The exceptions of a group."""
-    leaves = getattr(error, "exceptions", None)
+    leaves = tracebacks.attribute(error, "exceptions")
     if isinstance(leaves, tuple) and all(isinstance(leaf, BaseException) for leaf in leaves):
         return leaves
     return ()

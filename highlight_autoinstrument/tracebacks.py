@@ -90,7 +90,7 @@ def _sections(error: BaseException, last_line: str) -> list[_Section]:
 
 def _remote_sections(error: BaseException) -> list[_Section]:
     """The tracebacks of another process, which pools give as a text in a cause of the exception."""
-    text = _attribute(error, "tb") if _get_qualname(type(error)).endswith("RemoteTraceback") else None
+    text = attribute(error, "tb") if _get_qualname(type(error)).endswith("RemoteTraceback") else None
     if type(text) is not str:
         return []
     sections: list[_Section] = []
@@ -181,7 +181,7 @@ def _message(error: BaseException) -> str:
         raise
     except BaseException as failure:  # noqa: BLE001 - strangers' code: it raises what it likes
         text = f"(no text: __str__ raised {_type_name(failure)})"
-    notes = _attribute(error, "__notes__")
+    notes = attribute(error, "__notes__")
     if type(notes) is list or type(notes) is tuple:
         room = MAX_MESSAGE_CHARACTERS - len(text)
         for note in notes:
@@ -195,7 +195,8 @@ def _message(error: BaseException) -> str:
     return "" if text.isspace() else text
 
 
-def _attribute(error: BaseException, name: str) -> object:
+def attribute(error: BaseException, name: str) -> object:
+    """An attribute of an exception; None where it has none, or its class raises whatever it likes."""
     try:
         return getattr(error, name, None)
     except KeyboardInterrupt:
@@ -226,7 +227,7 @@ def _in_reverse(error: BaseException) -> list[BaseException]:
             if cause is not None:
                 to_do.append((cause, False))
             to_do.append((exception, True))
-            members = _attribute(exception, "exceptions")
+            members = attribute(exception, "exceptions")
             if type(members) is list or type(members) is tuple:
                 to_do += [
                     (member, False) for member in members[:MAX_MEMBERS] if issubclass(type(member), BaseException)

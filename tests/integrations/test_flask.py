@@ -15,6 +15,11 @@ logging.getLogger("werkzeug").disabled = True
 class Handled(Exception): pass
 class Refused(Exception): pass
 
+class Fields(Exception):
+    def __getattr__(self, name):
+        if name.startswith("__"): raise AttributeError(name)
+        return self.args[0][name]
+
 @app.errorhandler(Handled)
 def handled(error):
     return "sorry", os.environ.get("HANDLED_STATUS", "503 Sorry")
@@ -28,6 +33,9 @@ def boom(rest): raise ValueError(rest)
 
 @app.get("/handled")
 def raise_handled(): raise Handled("by a handler")
+
+@app.get("/fields")
+def fields(): raise Fields({"reason": "none"})
 
 @app.get("/refused")
 def raise_refused(): raise Refused("by a handler")
@@ -159,6 +167,14 @@ def test_one_exception_object_raised_in_two_requests_is_an_error_of_each(flask, 
         ("OSError", "raised again and again", "s1"),
         ("OSError", "raised again and again", "s2"),
     ]
+
+
+def test_an_exception_that_has_no_attributes_but_its_own_is_an_error_as_well(flask, receiver):
+    assert flask.get("/fields", HEADERS).status == 500
+    assert flask.get("/boom/later", HEADERS).status == 500
+
+    receiver.wait(spans=2, errors=2)
+    assert errors(receiver) == [("__main__.Fields", "{'reason': 'none'}", "s1"), ("ValueError", "later", "s1")]
 
 
 def test_also_where_both_are_page_loads_of_one_session(flask, receiver):
