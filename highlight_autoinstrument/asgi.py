@@ -135,17 +135,17 @@ class Request:
 
     def note(self, message: Message) -> Message | None:
         """Read a message of the application's; return one to send in its place, or None."""
-        kind = message["type"]
+        kind, status = kind_and_status(message)
         span = self.work.unit.span
-        if kind in STARTS:
-            spans.set_status_code(span, message["status"])
-            if message["status"] >= 500:
+        if status is not None:
+            spans.set_status_code(span, status)
+            if status >= 500:
                 self.note_raised()
                 if self.raised is not None:
                     errors.record_in(self.work.unit, self.raised)
             if self._asked:
                 headers = list(message.get("headers") or ())  # may be an iterator, that can be gone through once
-                allowed = cors.allow_bytes(headers, self._asked, self._origin, message["status"])
+                allowed = cors.allow_bytes(headers, self._asked, self._origin, status)
                 return {**message, "headers": headers if allowed is None else allowed}
         elif kind == "http.response.body" and not message.get("more_body"):
             self.ended_ns = span.now_ns()
@@ -160,6 +160,17 @@ class Request:
         error = sys.exc_info()[1]
         if error is not None and error is not self._handled:
             self.raised = error
+
+
+def kind_and_status(message: Any) -> tuple[str | None, int | None]:
+    """What a message of the application's is, and the status that an answer begins with; None for what is malformed.
+
+    The server is about to complain of that. The next answer is to be observed all the same.
+    """
+    if not isinstance(message, dict):
+        return None, None
+    kind, status = message.get("type"), message.get("status")
+    return kind, status if kind in STARTS and isinstance(status, int) else None
 
 
 @guarded

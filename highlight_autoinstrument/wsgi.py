@@ -169,7 +169,10 @@ class Request:
 
     def note(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> list[tuple[str, str]] | None:
         """Read what the application answers; return headers to send in place of its own, or None."""
-        code = int(status[:3])
+        number = status.partition(" ")[0] if isinstance(status, str) else ""
+        if not (len(number) == 3 and number.isascii() and number.isdigit()):
+            return None  # the server complains of that, or sends it; the next answer is observed all the same
+        code = int(number)
         spans.set_status_code(self.work.unit.span, code)
         if exc_info and code >= 500:
             errors.record_in(self.work.unit, exc_info[1])

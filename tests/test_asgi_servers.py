@@ -391,3 +391,20 @@ def test_concurrent_requests_keep_to_their_own_sessions(run_service, receiver, l
     assert sorted((int(error.message), error.session) for error in receiver.errors) == [
         (number, session(number)) for number in range(0, 200, 5)
     ]
+
+
+UNUSUAL = """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": "200" if scope["path"] == "/text" else 503, "headers": []})
+        await send({"type": "http.response.body", "body": b"answer"})
+"""
+
+
+def test_a_status_that_is_no_number_does_not_end_the_observing_of_others(run_service, receiver):
+    service = run_service("hypercorn --bind 127.0.0.1:{port} app:app", files={"app.py": UNUSUAL})
+    assert service.get("/text").status == 200
+    assert service.get("/number").status == 503
+
+    receiver.wait(spans=2)
+    assert [span.attributes.get("http.status_code") for span in receiver.spans] == [None, 503]

@@ -63,5 +63,6 @@ def sender(request: Request, send: Callable[[Any], Awaitable[None]]) -> Callable
 
 @guarded
 def note(request: Request, message: Any) -> None:
-    if message["type"] in asgi.STARTS and message["status"] >= 500:
+    _, status = asgi.kind_and_status(message)
+    if status is not None and status >= 500:
         request.note_raised()

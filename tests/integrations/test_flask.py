@@ -34,6 +34,9 @@ def boom(rest): raise ValueError(rest)
 @app.get("/handled")
 def raise_handled(): raise Handled("by a handler")
 
+@app.get("/words")
+def words(): return "fine", "All Right"
+
 @app.get("/fields")
 def fields(): raise Fields({"reason": "none"})
 
@@ -167,6 +170,14 @@ def test_one_exception_object_raised_in_two_requests_is_an_error_of_each(flask, 
         ("OSError", "raised again and again", "s1"),
         ("OSError", "raised again and again", "s2"),
     ]
+
+
+def test_a_status_without_a_number_does_not_end_the_observing_of_others(flask, receiver):
+    assert flask.raw(b"GET /words HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 0 All Right\r\n")
+    flask.get("/refused", HEADERS)
+
+    receiver.wait(spans=2)
+    assert [span.attributes.get("http.status_code") for span in receiver.spans] == [None, 409]
 
 
 def test_an_exception_that_has_no_attributes_but_its_own_is_an_error_as_well(flask, receiver):
