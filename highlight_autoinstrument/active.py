@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from . import guard
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from .context import Unit
 
@@ -15,3 +18,20 @@ current_unit: Callable[[], Unit | None] | None = None
 def current() -> Unit | None:
     """The unit of work that this code runs in."""
     return None if current_unit is None else current_unit()
+
+
+_OWN = "_highlight_own"
+
+
+def mark_own(sender: Any) -> None:
+    """Note that a connection, or a method of a channel, is what the agent itself sends by."""
+    setattr(sender, _OWN, True)
+
+
+def outside(sender: Any, host: Callable[[], object]) -> bool:
+    """Whether a call is made outside any unit of work, and so left as it is; debugging tells where it goes."""
+    if current() is not None:
+        return False
+    if guard.debugging and _OWN not in getattr(sender, "__dict__", ()):
+        guard.debug(f"call to {host()}: no ids, it is made outside of any request, task and trace()")
+    return True

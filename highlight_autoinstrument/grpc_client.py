@@ -28,7 +28,7 @@ _NAMED = ("dns", "ipv4", "ipv6", "xds", "passthrough")
 
 def call_blocking(call: Call) -> Generator[None, Any, None]:
     """Hook for a call that returns when it is done."""
-    if active.current() is None:
+    if active.outside(call.instance, lambda: called_host(call)):
         return
     span = begin(call)
     try:
@@ -41,7 +41,7 @@ def call_blocking(call: Call) -> Generator[None, Any, None]:
 
 def call_going_on(call: Call) -> Generator[None, Any, None]:
     """Hook for a call that returns a future or a stream."""
-    if active.current() is None:
+    if active.outside(call.instance, lambda: called_host(call)):
         return
     span = begin(call)
     try:
@@ -59,7 +59,7 @@ def call_going_on(call: Call) -> Generator[None, Any, None]:
 
 def call_aio(call: Call) -> Generator[None, Any, None]:
     """Hook for a call on an aio channel, of whichever kind."""
-    if active.current() is None:
+    if active.outside(call.instance, lambda: called_host(call)):
         return
     span = begin(call, aio=True)
     try:
@@ -140,6 +140,11 @@ def settle(span: Span, call: Any) -> None:
     else:
         asking.close()
         end(span, None)
+
+
+def called_host(call: Call) -> str:
+    """The host that a method's channel leads to."""
+    return destination(vars(call.instance).get(_TARGET, ""))[0]
 
 
 def begin(call: Call, *, aio: bool = False) -> Span | None:

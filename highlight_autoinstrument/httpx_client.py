@@ -38,7 +38,7 @@ def send(call: Call) -> Generator[None, Any, None]:
 
 def send_one(call: Call) -> Generator[None, Any, None]:
     """Hook for one of its requests: it has the headers if its host may."""
-    if active.current() is None:
+    if active.outside(call.instance, lambda: call["request"].url.host):
         return
     request = call["request"]
     url, headers = request.url, request.headers

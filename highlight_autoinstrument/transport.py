@@ -12,7 +12,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
-from . import __version__, native, otlp
+from . import __version__, active, native, otlp
 
 if TYPE_CHECKING:
     from .config import Config
@@ -128,6 +128,7 @@ class HttpTransport:
             connection = http.client.HTTPSConnection(host, port, context=self._tls)
             if proxy is not None:
                 connection.set_tunnel(self._host, self._port, proxy.headers)
+        active.mark_own(connection)
         connection._create_connection = native.create_connection  # type: ignore[attr-defined]  # noqa: SLF001
         return connection
 
@@ -218,6 +219,7 @@ class GrpcTransport:
         else:
             self._channel = grpc.insecure_channel(target)
         self._export = self._channel.unary_unary(f"/{service}/Export")
+        active.mark_own(self._export)
         headers = {**_project(settings), **settings.headers}
         self._metadata = [(name.lower(), value) for name, value in headers.items()]
         self._compression = grpc.Compression.Gzip if settings.compression == "gzip" else None

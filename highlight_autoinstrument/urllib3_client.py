@@ -49,7 +49,7 @@ def urlopen(call: Call) -> Generator[None, Any, None]:
 
 def request(call: Call) -> Generator[None, Any, None]:
     """Hook for one request on a connection of the fork's."""
-    if active.current() is None:
+    if active.outside(call.instance, lambda: text(call.instance.host)):
         return
     connection = call.instance
     target = call["url"]

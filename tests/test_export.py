@@ -459,6 +459,12 @@ def test_grpc_carries_the_same(grpc_receiver, tmp_path):
         assert "x-highlight-request" not in metadata
 
 
+def test_exports_by_grpc_are_no_calls_to_debugging(grpc_receiver, tmp_path):
+    done = run_program(LOG, endpoint=grpc_receiver.url, env={**GRPC, "HIGHLIGHT_DEBUG": "true"}, folder=tmp_path)
+    assert "highlight: export of 1 logs: gRPC OK" in done.stderr
+    assert "call to" not in done.stderr
+
+
 def test_grpc_with_a_private_certificate_authority(authority, tmp_path):
     key, chain = ((authority / name).read_bytes() for name in ("server.key", "server.pem"))
     receiver = GrpcReceiver(grpc.ssl_server_credentials([(key, chain)]))

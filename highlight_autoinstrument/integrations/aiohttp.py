@@ -146,8 +146,8 @@ def request(call: Call) -> Generator[None, Any, None]:
 
 def send(call: Call) -> Generator[None, Any, None]:
     request = call.instance
-    if active.current() is None or request.method == "CONNECT":  # what opens a tunnel is for the proxy
-        return
+    if request.method == "CONNECT" or active.outside(request, lambda: request.url.raw_host):
+        return  # what opens a tunnel is for the proxy
     url, headers = request.url, request.headers
     added = outgoing.headers(url.scheme, url.raw_host or "", url.port, headers.get, str(url))
     for name, value in added:

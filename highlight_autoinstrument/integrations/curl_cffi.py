@@ -45,7 +45,7 @@ def request(call: Call) -> Generator[None, Any, None]:
 
 def add_headers(call: Call) -> Generator[None, Any, None]:
     result = yield
-    if active.current() is None:
+    if active.outside(None, lambda: spans.split_url(result[0].url)[1]):
         return
     options = sys.modules["curl_cffi.const"].CurlOpt
     follows = call.get("allow_redirects", True) or options.FOLLOWLOCATION in (call.get("curl_options") or ())

@@ -54,7 +54,7 @@ def begin(call: Call) -> Generator[None, Any, None]:
 
 
 def send_request(call: Call) -> Generator[None, Any, None]:
-    if active.current() is None:
+    if active.outside(call.instance, lambda: destination(call.instance)[0]):
         return
     host, port = destination(call.instance)
     metadata = call.instance._metadata  # noqa: SLF001 - a copy of the caller's

@@ -33,7 +33,7 @@ def endheaders(call: Call) -> Generator[None, Any, None]:
         spans.finish(unanswered)  # the connection was closed and is used anew
     # The lines that have been put so far, the request line first; what is to be sent is nowhere else.
     lines: list[bytes] = connection._buffer  # type: ignore[attr-defined]  # noqa: SLF001
-    if active.current() is None or not lines:
+    if not lines or active.outside(connection, lambda: _destination(connection, "/")[1]):
         return
 
     def has(name: str) -> str | None:
@@ -80,7 +80,8 @@ def _destination(connection: HTTPConnection, target: str) -> tuple[str, str, int
     tunnel: Any = getattr(connection, "_tunnel_host", None)
     if tunnel:
         return scheme, _text(tunnel), getattr(connection, "_tunnel_port", None), path
-    return scheme, connection.host, connection.port, path
+    # urllib leaves the URL's user and password in it, fails at them next, and may be caught.
+    return scheme, connection.host.rpartition("@")[2], connection.port, path
 
 
 def _text(host: Any) -> str:

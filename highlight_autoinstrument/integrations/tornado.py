@@ -298,8 +298,12 @@ def add_headers(call: Call) -> Generator[None, Any, None]:
     connection.write_headers = write_headers
 
 
+def host_of(request: Any) -> str:
+    return spans.split_url(request.url)[1]
+
+
 def headers_for(request: Any) -> list[tuple[str, str]]:
-    if active.current() is None:
+    if active.outside(request, lambda: host_of(request)):
         return []
     scheme, host, port, _ = spans.split_url(request.url)
     return outgoing.headers(scheme, host, port, request.headers.get, request.url)
@@ -309,6 +313,7 @@ def set_up(call: Call) -> Generator[None, Any, None]:
     request = call["request"]
     its_own = request.__dict__.get(CONTEXT)
     if its_own is None:
+        active.outside(request, lambda: host_of(request))
         return
     if request.follow_redirects and config.get().tracing_origins != "*":
         # libcurl follows by itself, and takes the headers to wherever it is sent.

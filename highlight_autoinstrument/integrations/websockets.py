@@ -62,10 +62,10 @@ def opening(call: Call) -> Generator[None, Any, None]:
 
 
 def send_request(call: Call) -> Generator[None, Any, None]:
-    if active.current() is None:
+    uri = getattr(call.instance, "uri", None) or call.instance.wsuri
+    if active.outside(call.instance, lambda: uri.host):
         return
     headers = call["request"].headers
-    uri = getattr(call.instance, "uri", None) or call.instance.wsuri
     scheme = "wss" if uri.secure else "ws"
     added = outgoing.headers(scheme, uri.host, uri.port, getter(headers), uri.resource_name)
     for name, value in added:

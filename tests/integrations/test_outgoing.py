@@ -220,6 +220,31 @@ def test_outside_a_unit_of_work_every_byte_is_as_bare(receiver, run_python, targ
     assert receiver.spans == receiver.logs == receiver.exports == []
 
 
+def test_debug_tells_of_calls_without_their_passwords(calling, target):
+    service = calling(HIGHLIGHT_DEBUG="true")
+    service.expect("")
+    for client in CLIENTS:
+        call(service, client, target.url.replace("://", "://user:tellnobody@") + "/fine")
+
+    told = [line for line in service.agent_lines if line.startswith("highlight: call to ")]
+    assert set(told) == {"highlight: call to 127.0.0.1: x-highlight-request, traceparent"}
+    assert "tellnobody" not in "".join(service.agent_lines)
+
+
+def test_debug_tells_of_calls_outside_a_unit_of_work_and_of_no_export(receiver, run_python, target):
+    wanted = [[client, target.url.replace("://", "://user:tellnobody@") + "/fine"] for client in CLIENTS]
+    code = CALLS + "\nimport logging; logging.getLogger('shop').warning('so that there is an export')\n"
+    arguments = ["calls.py", json.dumps(wanted)]
+    result = run_python(arguments, files={"calls.py": code}, env={"HIGHLIGHT_DEBUG": "true"})
+
+    receiver.wait(logs=1)
+    told = [line for line in result.stderr.splitlines() if line.startswith("highlight: call to ")]
+    line = "highlight: call to 127.0.0.1: no ids, it is made outside of any request, task and trace()"
+    assert told == [line] * (len(CLIENTS) - 1)  # httplib2 cannot find a host of that name
+    assert "highlight: export of 1 logs: HTTP 200" in result.stderr
+    assert "tellnobody" not in "".join(told)
+
+
 CONCURRENT = """
 import asyncio, os
 import aiohttp, httpx
