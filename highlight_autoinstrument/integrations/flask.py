@@ -19,17 +19,20 @@ MODULES = ("flask",)
 
 def patch(flask: ModuleType) -> None:
     wrap(flask.Flask, "__call__", wsgi.serve)
+    # Not by the signal before it: other agents take whoever hears a signal for a step of the application's.
+    wrap(flask.Flask, "full_dispatch_request", name_span)
     wrap(flask.Flask, "handle_user_exception", answered_by_handler)
-    flask.request_started.connect(name_span)
-    flask.got_request_exception.connect(record_error)
+    # Extensions that answer exceptions themselves send it as well. Held: a weak receiver may go away so late at the
+    # program's end that blinker complains.
+    flask.got_request_exception.connect(record_error, weak=False)
 
 
-@guarded
-def name_span(app: Any, **_: Any) -> None:
+def name_span(call: Call) -> Generator[None, Any, None]:
     from flask import request
 
     if request.url_rule is not None:  # None: no route matched, a 404 is coming
         spans.set_route(request.method, request.url_rule.rule)
+    yield
 
 
 @guarded
