@@ -84,7 +84,7 @@ class Span(trace.Span):
             self.sampled = sample(None, self.trace_id)
         else:
             self.trace_id, self.parent_id, flags = parent
-            self.sampled = sample(flags, self.trace_id)
+            self.sampled = sample(None if _is_others(self.parent_id, trace_state) else flags, self.trace_id)
         self.span_id = _random.getrandbits(64) or 1
         self.trace_state = trace_state
         self.events: list[tuple[str, int, Mapping[str, Any]]] = []
@@ -190,6 +190,18 @@ class Span(trace.Span):
             self.status = StatusCode.ERROR.value
             self.status_message = message
             self.attributes.setdefault("error.type", error_type)
+
+
+def _is_others(parent_id: int, trace_state: str | None) -> bool:
+    """Whether another vendor's tool has sent a parent: the first entry of the state is by whom it was sent last.
+
+    Datadog's names the parent, New Relic's is known by its key. Such a tool may sample a few traces a minute; that is
+    for its own spans, and none of ours are left out for it.
+    """
+    if trace_state is None:
+        return False
+    last = trace_state.partition(",")[0]
+    return "@nr=" in last or f"{parent_id:016x}" in last
 
 
 def _sampler() -> Callable[[int | None, int], bool]:
