@@ -331,3 +331,13 @@ def test_what_the_other_leaves_out_of_its_sample_is_not_left_out_of_ours(togethe
 
     assert run.chain["traceparent"].endswith("-00")
     assert [span.session for span in receiver.spans if span.name == "GET /seen"] == ["s0", "s1", "s2"]
+
+
+def test_modules_that_ddtrace_unloads_are_not_missed(python, run_python, receiver):
+    # As it does where gevent is installed: what it has imported itself is not there for others.
+    env = {"DD_UNLOAD_MODULES_FROM_SITECUSTOMIZE": "true", "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false"}
+    launcher = Path(python["ddtrace"]).with_name("ddtrace-run")
+    done = run_python([python["ddtrace"], "-c", "import logging; logging.warning('hi')"], python=str(launcher), env=env)
+    assert (done.returncode, done.stderr) == (0, "WARNING:root:hi\n")
+    receiver.wait(logs=1)
+    assert [log.body for log in receiver.logs] == ["hi"]

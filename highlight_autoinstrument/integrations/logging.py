@@ -84,7 +84,8 @@ def forward(record: logging.LogRecord) -> None:
 
 def is_replayed(record: logging.LogRecord) -> bool:
     """Whether the record was made, and so sent, in another thread or process, and a listener hands it to a logger."""
-    threading = sys.modules["threading"]
+    # Logging's own `threading`, which has told the record's thread; another agent may have unloaded it for the rest.
+    threading = sys.modules["logging"].threading
     return record.thread not in (None, threading.get_ident()) or record.process not in (None, os.getpid())
 
 
