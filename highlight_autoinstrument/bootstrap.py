@@ -15,7 +15,7 @@ _prepared = False
 _started = False
 
 
-def prepare() -> None:
+def prepare(*, before_program: bool = False) -> None:
     """Read the settings and hook the ends of the process, and patch nothing: all that the API needs."""
     global _prepared  # noqa: PLW0603 - once in a process
     if _prepared:
@@ -27,7 +27,7 @@ def prepare() -> None:
         guard.set_debug(None)
     _tell(settings)
     if settings.enabled:
-        lifecycle.start()
+        lifecycle.start(before_program=before_program)
 
 
 def start() -> None:
@@ -39,7 +39,7 @@ def start() -> None:
     if _started:
         return
     _started = True
-    prepare()
+    prepare(before_program=True)
     settings = config.get()
     if not settings.enabled:
         return

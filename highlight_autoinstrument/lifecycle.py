@@ -9,11 +9,12 @@ from . import guard, loading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, TracebackType
 
 
-def start() -> None:
-    """Install the hooks; each costs nothing until it is called."""
+def start(*, before_program: bool = False) -> None:
+    """Install the hooks; each costs nothing until it is called. `before_program`: the application has not begun."""
     import atexit
 
     if hasattr(os, "register_at_fork"):
@@ -26,7 +27,7 @@ def start() -> None:
     atexit.register(_at_exit)
     _chain_excepthook()
     _chain_unraisablehook()
-    _handle_sigterm()
+    _handle_sigterm(before_program=before_program)
 
 
 def close() -> None:
@@ -99,19 +100,36 @@ def _guarded_record(hook: str, error: BaseException, *, foreign: bool = False) -
         guard.failed(hook, failure)
 
 
-def _handle_sigterm() -> None:
+def _handle_sigterm(*, before_program: bool) -> None:
     """Flush when SIGTERM ends the process by its default action; the exit status stays that of the signal.
 
-    Installed while starting, since only the main thread may; a handler that the application sets takes our place.
+    Installed while starting, since only the main thread may; a handler that the application sets takes our place. One
+    that is there before the program has begun is another agent's, as ddtrace's, which ends the process: it runs after.
     """
     # The module `signal` loads `enum`; the built-in beneath it is there already.
     import _signal  # type: ignore[import-not-found]
 
     try:
-        if _signal.getsignal(_signal.SIGTERM) == _signal.SIG_DFL:
+        before = _signal.getsignal(_signal.SIGTERM)
+        if before == _signal.SIG_DFL:
             _signal.signal(_signal.SIGTERM, _on_sigterm)
+        elif before_program and callable(before):
+            _signal.signal(_signal.SIGTERM, _flushing_before(before))
     except ValueError:  # not the main thread, or a sub-interpreter
         pass
+
+
+def _flushing_before(handler: Callable[..., object]) -> Callable[[int, FrameType | None], None]:
+    def on_sigterm(number: int, frame: FrameType | None) -> None:
+        try:
+            # Not all that is done at the end: whether this is one, the other handler decides.
+            if f"{__package__}.pipeline" in sys.modules:
+                loading.load("pipeline").flush()
+        except Exception as error:  # noqa: BLE001 - the guard
+            guard.failed("export at SIGTERM", error)
+        handler(number, frame)
+
+    return on_sigterm
 
 
 def _on_sigterm(number: int, _: FrameType | None) -> None:

@@ -287,6 +287,21 @@ def test_the_applications_own_handler(run, receiver, program):
     assert bodies(receiver)[-1] == "own handler"
 
 
+@pytest.mark.parametrize(("then", "status"), [("signal.raise_signal(number)", -signal.SIGTERM), ("os._exit(7)", 7)])
+def test_a_handler_of_another_agent_that_is_there_first(run, receiver, tmp_path, then, status):
+    (tmp_path / "sitecustomize.py").write_text(f"""
+import os, signal
+def theirs(number, frame):
+    signal.signal(number, signal.SIG_DFL)
+    {then}
+signal.signal(signal.SIGTERM, theirs)
+""")
+    env = {"OTEL_BSP_SCHEDULE_DELAY": "3600000", "PYTHONPATH": str(tmp_path)}
+    service = run("logging.warning('last'); ready()", env=env)
+    assert service.stop() == status
+    assert bodies(receiver) == ["last"]
+
+
 def test_a_handler_that_is_put_back_is_ours(run, receiver):
     service = run("""
 before = signal.signal(signal.SIGTERM, lambda *_: None)
