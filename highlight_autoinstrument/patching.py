@@ -256,7 +256,7 @@ def guarded(callback: Callable[..., Any]) -> Callable[..., Any]:
     on = True
 
     @functools.wraps(callback)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
+    def guarded_call(*args: Any, **kwargs: Any) -> Any:
         nonlocal on
         if on:
             try:
@@ -266,7 +266,7 @@ def guarded(callback: Callable[..., Any]) -> Callable[..., Any]:
                 guard.failed(part, error, "the application runs on without it")
         return None
 
-    return wrapper
+    return guarded_call
 
 
 def replace(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
