@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 
 import pytest
 
@@ -120,6 +121,7 @@ if __name__ == "__main__":
                 handler_cancellation="CANCEL" in os.environ)
 """
 HEADERS = {"x-highlight-request": "s1/r1"}
+TIMEOUT = "TimeoutError" if sys.version_info >= (3, 11) else "asyncio.exceptions.TimeoutError"
 
 
 @pytest.fixture
@@ -210,7 +212,7 @@ def test_what_becomes_a_5xx_is_one_error(aiohttp, receiver):
         ("ValueError", "boom", "s1", "span"),
         ("__main__.Handled", "boom", "s1", "span"),
         ("aiohttp.web_exceptions.HTTPInternalServerError", "Internal Server Error", "s1", "span"),
-        ("TimeoutError", "boom", "s1", "span"),
+        (TIMEOUT, "boom", "s1", "span"),
         ("aiohttp.web_exceptions.HTTPBadGateway", "Bad Gateway", "s1", "span"),
         ("KeyError", "'once'", "s1", "log"),
         ("AttributeError", "'NoneType' object has no attribute 'prepare'", "s1", "log"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 APP = """
@@ -64,6 +66,7 @@ SERVERS = {
     "hypercorn": "hypercorn app:app --bind 127.0.0.1:{port} --log-level critical",
 }
 HEADERS = {"x-highlight-request": "s1/r1"}
+GROUP = "ExceptionGroup" if sys.version_info >= (3, 11) else "exceptiongroup.ExceptionGroup"
 
 
 @pytest.fixture(params=SERVERS)
@@ -117,7 +120,7 @@ def test_a_request_is_one_span_and_what_becomes_a_5xx_one_error(litestar, receiv
         ("app.Handled", "handled", "s1"),
         *([("app.Refused", "refused", "s1")] if "hypercorn" in litestar.command else []),  # it has been logged
         ("litestar.exceptions.http_exceptions.HTTPException", "502: said so", "s1"),
-        ("ExceptionGroup", "unhandled errors in a TaskGroup (1 sub-exception)", "s1"),
+        (GROUP, "unhandled errors in a TaskGroup (1 sub-exception)", "s1"),
     ]
     assert receiver.errors[-1].stacktrace.count("\nRuntimeError: half-way\n") == 1
     assert said(receiver) == [

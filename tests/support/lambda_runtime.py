@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import select
 import threading
 import time
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:orders"
@@ -41,7 +43,10 @@ class LambdaRuntime:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                event = runtime._events.get()
+                event = runtime._next(self.connection)
+                if event is None:
+                    self.close_connection = True
+                    return
                 runtime._number += 1
                 self.send_response(200)
                 self.send_header("Lambda-Runtime-Aws-Request-Id", f"invocation-{runtime._number}")
@@ -80,6 +85,18 @@ class LambdaRuntime:
         """Have the function handle an event, and wait for its answer."""
         self._events.put(event if isinstance(event, bytes) else json.dumps(event).encode())
         return self.outcome()
+
+    def _next(self, connection: socket.socket) -> bytes | None:
+        """Wait for the next event, as long as there is a function that asks for it."""
+        while not select.select([connection], [], [], 0)[0]:  # readable: it has hung up
+            try:
+                event = self._events.get(timeout=0.02)
+            except queue.Empty:
+                continue
+            if not select.select([connection], [], [], 0)[0]:
+                return event
+            self._events.put(event)
+        return None
 
     def outcome(self) -> Outcome:
         """Wait for what the function posts next."""
