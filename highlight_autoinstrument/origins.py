@@ -165,7 +165,7 @@ def _pattern(entry: str) -> re.Pattern[str]:
         raise ValueError(f"{entry!r} is not a regular expression between two slashes")
     try:
         return re.compile(entry[1:-1], re.IGNORECASE)
-    except (re.error, OverflowError, RecursionError) as error:
+    except (re.error, OverflowError, RecursionError, Warning) as error:  # under -W error a warning is raised
         raise ValueError(f"{entry!r} is not a regular expression: {error}") from None
 
 

@@ -187,6 +187,7 @@ def test_no_host_raises(host, port, scheme):
 
 
 @given(st.one_of(st.text(), st.text(alphabet="[]:.%@/\\#a1*,( ")))
+@example("/[[/")
 def test_no_setting_raises_anything_but_value_error(text):
     try:
         TracingOrigins.parse(text).allows("http", "example.com", None)
