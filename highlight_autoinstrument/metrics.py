@@ -54,7 +54,7 @@ class Series:
 
 # Global state, under the lock; a forked child begins with none, for what it holds is its parent's to send.
 _series: dict[tuple[str, str, tuple[tuple[str, str], ...]], Series] = {}
-_lock = native.allocate_lock()
+_lock = native.allocate_rlock()
 
 
 def record(kind: str, name: str, value: float, attributes: Mapping[str, Any] | None) -> None:
@@ -82,7 +82,7 @@ def collect() -> list[bytes]:
     now_ns = time_ns()
     encoded = []
     with _lock:
-        for series in _series.values():
+        for series in list(_series.values()):  # a garbage collection here may record something
             if series.changed:
                 encoded.append(otlp.metric(series, BOUNDS, now_ns))
                 series.sent(now_ns)
@@ -92,7 +92,7 @@ def collect() -> list[bytes]:
 def after_fork() -> None:
     """In a forked child: begin with nothing."""
     global _lock  # noqa: PLW0603
-    _lock = native.allocate_lock()
+    _lock = native.allocate_rlock()
     _series.clear()
 
 

@@ -23,6 +23,11 @@ def allocate_lock() -> Any:
     return _original(_thread, "allocate_lock")()
 
 
+def allocate_rlock() -> Any:
+    """A new lock that its thread may take again, as in a garbage collection while it holds it."""
+    return _original(_thread, "RLock")()
+
+
 def get_ident() -> int:
     """What tells the present thread from others; of greenlets, the thread that they are in."""
     ident: int = _original(_thread, "get_ident")()

@@ -161,3 +161,26 @@ with highlight.trace("job", session_secure_id="s1"):
     ]
     assert receiver.logs[0].attributes["code.line.number"] == 5
     assert receiver.errors == []
+
+
+def test_what_a_garbage_collection_records_meanwhile(run_python, receiver):
+    run(
+        run_python,
+        """
+import gc
+class Late:
+    def __init__(self):
+        self.cycle = self
+    def __del__(self):
+        highlight.record_incr("collected")
+for number in range(300):
+    gc.set_threshold(number % 30 + 1)  # wherever it falls, also while the numbers are held
+    Late()
+    highlight.record_incr("made", {"number": number})
+gc.collect()
+""",
+        timeout=20,
+    )
+
+    assert sum(value for metric in receiver.metrics if metric.name == "collected" for _, value in metric.points) == 300
+    assert len({str(metric.points) for metric in receiver.metrics if metric.name == "made"}) == 300
