@@ -343,6 +343,15 @@ SETTINGS = (
         "the most records that wait; beyond it the oldest go, counted and said (default 10000)",
     ),
     Setting(
+        "spool_dir",
+        "HIGHLIGHT_SPOOL_DIR",
+        _text,
+        None,  # depends on the user: see _complete
+        "a folder, or off",
+        "where errors are kept until the receiver has them: what a killed process leaves is sent by the service's next "
+        "one (default `~/.local/state/highlight-autoinstrument`); `off`: nowhere",
+    ),
+    Setting(
         "traces_exporter",
         "OTEL_TRACES_EXPORTER",
         _choice("otlp", "none"),
@@ -422,6 +431,7 @@ class Config:
     schedule_delay: float
     batch_size: int
     queue_size: int
+    spool_dir: str | None
     traces_exporter: str
     logs_exporter: str
     metrics_exporter: str
@@ -439,6 +449,7 @@ class Config:
         for setting in SETTINGS:
             values[setting.field], sources[setting.field] = _read(setting, environ, problems)
         _complete(values, sources)
+        values["spool_dir"] = _spool_dir(values["spool_dir"], environ)
         problem = project_id_problem(values["project_id"])
         if values["enabled"] and problem:
             problems.append(problem)
@@ -493,6 +504,16 @@ def _complete(values: dict[str, Any], sources: dict[str, str]) -> None:
         for name, value in values["headers"].items():
             if name.lower() == "x-highlight-project" and value:
                 values["project_id"], sources["project_id"] = value, "OTEL_EXPORTER_OTLP_HEADERS"
+
+
+def _spool_dir(value: str | None, environ: Mapping[str, str]) -> str | None:
+    """The folder for all services of this user, as an absolute path; None for none."""
+    if value is not None:
+        return None if value.lower() == "off" else os.path.abspath(os.path.expanduser(value))
+    state = environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(state):  # so the specification has it
+        state = os.path.expanduser("~/.local/state")
+    return os.path.join(state, "highlight-autoinstrument") if os.path.isabs(state) else None
 
 
 def project_id_problem(project_id: str | None) -> str | None:

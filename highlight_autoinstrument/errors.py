@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.trace import SpanKind
 
-from . import active, context, tracebacks
+from . import active, context, pipeline, recording, tracebacks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,16 +184,30 @@ def _add_event(
     span: Span, error: BaseException, attributes: Mapping[str, Any] | None = None, time_ns: int | None = None
 ) -> None:
     # Highlight stores each event alone, so that it has to hold the ids itself.
-    span.add_event("exception", {**described(error), **span.unit.attributes, **(attributes or {})}, time_ns)
+    values = {**reported(error), **span.unit.attributes, **(attributes or {})}
+    span.add_event("exception", values, time_ns)
+    keep(span.unit, values)
 
 
 def _log(unit: Unit | None, error: BaseException, attributes: Mapping[str, Any] | None) -> None:
     from . import logs
 
-    text = described(error)
-    last_line = f"{text['exception.type']}: {text['exception.message']}"
     home = _place(unit) if unit is not None else home_of(error)
-    logs.emit_error(home, last_line, {**text, **(attributes or {})})
+    logs.emit_error(home, {**reported(error), **(attributes or {})})
+
+
+def keep(unit: Unit | None, attributes: Mapping[str, Any]) -> None:
+    """Keep an error on disk that goes out with a span: the process may be killed before that ends."""
+    from . import logs
+
+    logs.keep_error(_place(unit) if unit is not None else None, attributes)
+
+
+def reported(error: BaseException) -> dict[str, str]:
+    """An exception's attributes where it is reported as an error."""
+    values = described(error)
+    values[pipeline.UID] = recording.new_uid()
+    return values
 
 
 def described(error: BaseException) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import guard, loading
+from . import config, guard, loading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,14 +33,25 @@ def start(*, before_program: bool = False) -> None:
 def close() -> None:
     """Send what has been recorded, because the process is about to end; bounded in time."""
     # Where nothing was recorded, the pipeline has not been loaded.
-    if f"{__package__}.pipeline" in sys.modules:
-        try:
-            messaging = sys.modules.get(f"{__package__}.messaging")
-            if messaging is not None:
-                messaging.end_all()
-            loading.load("pipeline").close()
-        except Exception as error:  # noqa: BLE001 - the guard
-            guard.failed("export at exit", error)
+    loaded = f"{__package__}.pipeline" in sys.modules
+    try:
+        messaging = sys.modules.get(f"{__package__}.messaging")
+        if messaging is not None:
+            messaging.end_all()
+        if loaded or _is_left():
+            loading.load("pipeline").close(look=not loaded)
+    except Exception as error:  # noqa: BLE001 - the guard
+        guard.failed("export at exit", error)
+
+
+def _is_left() -> bool:
+    """Whether errors of a process that was killed are to be sent, although this one has recorded nothing."""
+    settings = config.get()
+    folder = settings.spool_dir
+    if folder is None or not settings.enabled or not os.path.isdir(folder):
+        return False
+    left: bool = loading.load("spool").is_left(settings)
+    return left
 
 
 def _after_fork() -> None:

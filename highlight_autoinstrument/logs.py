@@ -111,6 +111,7 @@ class LogRecord:
     __slots__ = (
         "attributes",
         "body",
+        "encoded",
         "flags",
         "is_error",
         "logger",
@@ -132,6 +133,7 @@ class LogRecord:
         self.time_ns = time_ns or self.observed_ns
         self.logger = logger
         self.is_error = False
+        self.encoded: bytes | None = None
         self.trace_id = self.span_id = self.flags = 0
         self.stamp: Mapping[str, str] = {}
 
@@ -208,18 +210,28 @@ def _add_error(attributes: dict[str, Any], level: float, error: BaseException, u
         attributes["traceback"] = errors.described(error)["exception.stacktrace"]
         return False
     if errors.claim(error, unit):
-        attributes.update(errors.described(error))
+        attributes.update(errors.reported(error))
         return True
     return False
 
 
-def emit_error(home: errors.Mark | None, body: str, attributes: Mapping[str, Any]) -> None:
+def emit_error(home: errors.Mark | None, attributes: Mapping[str, Any]) -> None:
     """Send an exception that no open span can hold, whatever the lowest level is."""
-    record = LogRecord(_ERROR_LEVEL, body, attributes, time_ns=0, logger="")
+    pipeline.add_log(_error_record(home, attributes))
+
+
+def keep_error(home: errors.Mark | None, attributes: Mapping[str, Any]) -> None:
+    """Keep an exception on disk, as it would be sent if no span could hold it."""
+    pipeline.keep(_error_record(home, attributes))
+
+
+def _error_record(home: errors.Mark | None, attributes: Mapping[str, Any]) -> LogRecord:
+    last_line = f"{attributes['exception.type']}: {attributes['exception.message']}"
+    record = LogRecord(_ERROR_LEVEL, last_line, attributes, time_ns=0, logger="")
     record.is_error = True
     if home is not None:
         record.place(home.attributes, home[:3])
-    pipeline.add_log(record)
+    return record
 
 
 def add_extra(attributes: dict[str, Any], extra: Mapping[str, Any]) -> None:

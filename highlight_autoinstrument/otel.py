@@ -140,7 +140,13 @@ def record_exception(span: SdkSpan, error: BaseException) -> None:
         return
     # A call that failed may be tried again: where its exception leaves the application's hands, it is reported.
     news = span.kind is not SpanKind.CLIENT and errors.is_error(error) and errors.claim(error, opened.unit)
-    opened.errors.append(errors.described(error) if news else None)
+    if not news:
+        opened.errors.append(None)
+        return
+    values = errors.reported(error)
+    opened.errors.append(values)
+    if sends:
+        errors.keep(opened.unit, values)
 
 
 @guarded
@@ -248,7 +254,7 @@ def _repair_log(attributes: dict[str, Any], unit: Unit | None) -> None:
     for key in [key for key in attributes if key.startswith("exception.")]:
         del attributes[key]
     if news:
-        attributes.update(errors.described(error))
+        attributes.update(errors.reported(error))
 
 
 # Where the processors of a provider are; there is no public way to take one out again.

@@ -13,18 +13,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import __version__, config, guard, loading, native
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .logs import LogRecord
     from .recording import Span
+    from .spool import Orphan
     from .transport import Answer, Transport
 
 EXIT_SECONDS = 2.0
-RETRY_SECONDS = 300.0  # how long a batch is tried again
+RETRY_SECONDS = 3600.0  # how long a batch is tried again: what waits is bounded by its size, not by an outage
+LOOK_SECONDS = 60.0  # how often it is looked for what killed processes have left
 COMPLAIN_SECONDS = 10.0  # how long exports may fail before it is said
 MOST_BATCH_BYTES = 3_000_000  # gRPC servers take 4 MiB, unless told otherwise
 MOST_WAITING_BYTES = 16_000_000
 _NEVER = 1 << 62
+
+# OpenTelemetry: records with the same one are the same record. What is sent again after a kill is known by it.
+UID = "log.record.uid"
 
 # Global state: the queue and the one sender of this process. Appending to a deque takes no lock, so that a garbage
 # collection, a signal handler or a fork in the middle of it does no harm.
@@ -65,6 +70,8 @@ def add_log(record: LogRecord) -> None:
     """Queue a log record."""
     if _settings.logs_exporter != "none" or record.is_error:
         _add(record)
+    if record.is_error:
+        keep(record)
 
 
 def _add(record: Span | LogRecord) -> None:
@@ -78,6 +85,14 @@ def _add(record: Span | LogRecord) -> None:
         _start()
     elif len(_queue) >= _sender.wants:
         _sender.wake()
+
+
+def keep(record: LogRecord) -> None:
+    """Keep an error on disk until the receiver has it, whatever becomes of this process."""
+    if exports and _sender is None:
+        _start()
+    if exports and _sender is not None:
+        _sender.keep(record)
 
 
 def _start() -> None:
@@ -127,9 +142,14 @@ def flush(timeout_seconds: float = EXIT_SECONDS) -> bool:
     return _sender.flush(timeout_seconds) if _sender is not None else not (_queue or _touched)
 
 
-def close(timeout_seconds: float = EXIT_SECONDS) -> None:
-    """Send what waits because the process is about to end: what cannot be sent within the time is lost."""
+def close(timeout_seconds: float = EXIT_SECONDS, *, look: bool = False) -> None:
+    """Send what waits because the process is about to end: what cannot be sent within the time is lost.
+
+    `look`: send what killed processes have left, although this one has recorded nothing.
+    """
     _wait_for_start(timeout_seconds)
+    if look and exports and _sender is None:
+        _start()
     if _sender is not None:
         _sender.close(timeout_seconds)
 
@@ -143,6 +163,8 @@ def _wait_for_start(timeout_seconds: float) -> None:
 def after_fork() -> None:
     """In a forked child: what waits is the parent's to send, and the thread is not here."""
     global _queue, _sender, _starting, _drops, _dropped, _touched  # noqa: PLW0603
+    if _sender is not None:
+        _sender.release_files()
     _queue = deque(maxlen=_settings.queue_size)
     _sender = None
     _starting = native.allocate_lock()
@@ -156,6 +178,13 @@ class Batch(NamedTuple):
     body: bytes
     records: int
     expires_at: float  # monotonic seconds
+    errors: tuple[tuple[str, bytes], ...] = ()  # of the records those that hold errors: their ids, and the message
+    orphan: Orphan | None = None  # the file that all of it comes from
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return len(self.body) + sum(len(message) for _, message in self.errors)
 
 
 class Sender:
@@ -167,14 +196,19 @@ class Sender:
     def __init__(self) -> None:
         # All that the thread needs is loaded here, in the application's thread: an import in the background while
         # the application forks would leave the child an import lock that nobody releases.
-        from . import otlp, resource, transport
+        from . import otlp, resource, spool, transport
 
         self._otlp = otlp
-        self._resource = otlp.resource(resource.attributes(_settings))
-        self._scope = otlp.scope("highlight-autoinstrument", __version__)
+        # What all records of an export share: their resource and their scope.
+        self._head = (
+            otlp.resource(resource.attributes(_settings)),
+            otlp.scope("highlight-autoinstrument", __version__),
+        )
         self._transports: dict[str, Transport] = {
             signal: transport.connect(_settings, signal) for signal in ("traces", "logs", "metrics")
         }
+        self._spool = spool.Spool(spool.folder(_settings), self._head)
+        self._look_at = 0.0  # monotonic seconds: when it is looked next for what others have left
         self._batches: deque[Batch] = deque()
         # How many records shall wait before the thread is woken.
         self.wants = _NEVER
@@ -235,7 +269,23 @@ class Sender:
                 self._give_up("traces", f"was not done within {timeout_seconds:g} s at exit")
         finally:
             self._closing_at = None
+        self._spool.close()
         self._tell_dropped(every_seconds=0)
+
+    def keep(self, record: LogRecord) -> None:
+        """Keep an error on disk until it has arrived."""
+        try:
+            record.encoded = self._otlp.log(record)
+            self._spool.add(record.attributes[UID], record.encoded)
+        except Exception as error:  # noqa: BLE001 - the guard
+            guard.failed("keeping errors on disk", error)
+
+    def release_files(self) -> None:
+        """In a forked child: leave to the parent what it holds."""
+        self._spool.release()
+        for batch in self._batches:
+            if batch.orphan is not None:
+                batch.orphan.release()
 
     def _run(self) -> None:
         while True:
@@ -275,15 +325,34 @@ class Sender:
 
     def _encode(self) -> None:
         """Make batches of what waits now; what comes in the meantime is for the next round."""
+        self._adopt()
         remaining = len(_queue)
         while remaining > 0:
             # This thread alone takes from the queue: as many as there were are there, unless a fork replaced it.
             records = [_queue.popleft() for _ in range(min(remaining, _settings.batch_size))]
             remaining -= _settings.batch_size
-            self._pack("traces", self._otlp.span, [record for record in records if not record.is_log])
-            self._pack("logs", self._otlp.log, [record for record in records if record.is_log])
+            self._pack("traces", self._span, [record for record in records if not record.is_log])
+            self._pack("logs", self._log, [record for record in records if record.is_log])
         self._take_metrics()
         self._drop_oldest()
+
+    def _adopt(self) -> None:
+        """Take over the errors of processes of this service that have ended, unless there is enough to send."""
+        if self._batches or monotonic() < self._look_at:
+            return
+        self._look_at = monotonic() + LOOK_SECONDS
+        for orphan in self._spool.orphans():
+            guard.debug(f"{len(orphan.messages)} errors of a process that was killed are sent")
+            for messages in _parts(orphan.messages):
+                orphan.exports += 1
+                self._batches.append(self._batch("logs", messages, head=orphan.head, orphan=orphan))
+
+    def _span(self, record: Any) -> tuple[bytes, str]:
+        uids = [attributes[UID] for _, _, attributes in record.events if UID in attributes]
+        return self._otlp.span(record), " ".join(uids)
+
+    def _log(self, record: LogRecord) -> tuple[bytes, str]:
+        return record.encoded or self._otlp.log(record), record.attributes[UID] if record.is_error else ""
 
     def _take_metrics(self) -> None:
         global _touched  # noqa: PLW0603
@@ -291,38 +360,67 @@ class Sender:
             _touched = False  # before looking: what is recorded afterwards is for the next round
             encoded = collect_metrics()
             if encoded and _settings.metrics_exporter != "none":
-                self._add_batch("metrics", encoded)
+                self._batches.append(self._batch("metrics", encoded))
 
-    def _pack(self, signal: str, encode: Callable[[Any], bytes], records: list[Any]) -> None:
+    def _pack(self, signal: str, encode: Callable[[Any], tuple[bytes, str]], records: list[Any]) -> None:
         """Add one batch, or several where the records are large."""
-        encoded: list[bytes] = []
-        size = 0
+        messages = []
+        errors = {}
         for record in records:
             try:
-                message = encode(record)
+                message, uids = encode(record)
             except Exception as error:  # noqa: BLE001 - the guard: one bad record takes no others with it
                 guard.failed("the export of a record", error)
                 continue
-            if encoded and size + len(message) > MOST_BATCH_BYTES:
-                self._add_batch(signal, encoded)
-                encoded, size = [], 0
-            encoded.append(message)
-            size += len(message)
-        if encoded:
-            self._add_batch(signal, encoded)
+            messages.append(message)
+            if uids:
+                errors[message] = uids
+        for part in _parts(messages):
+            of_part = tuple((errors[message], message) for message in part if message in errors) if errors else ()
+            self._batches.append(self._batch(signal, part, of_part))
 
-    def _add_batch(self, signal: str, encoded: list[bytes]) -> None:
-        body = self._transports[signal].packed(self._otlp.request(self._resource, [(self._scope, encoded)]))
-        self._batches.append(Batch(signal, body, len(encoded), monotonic() + RETRY_SECONDS))
+    def _batch(
+        self,
+        signal: str,
+        messages: list[bytes],
+        errors: tuple[tuple[str, bytes], ...] = (),
+        *,
+        head: tuple[bytes, ...] = (),
+        orphan: Orphan | None = None,
+    ) -> Batch:
+        resource, scope = head or self._head
+        body = self._transports[signal].packed(self._otlp.request(resource, [(scope, messages)]))
+        return Batch(signal, body, len(messages), monotonic() + RETRY_SECONDS, errors, orphan)
 
     def _drop_oldest(self) -> None:
+        """Keep what waits within its bounds. What tells least goes first: spans, then logs, then errors."""
         records = sum(batch.records for batch in self._batches)
-        size = sum(len(batch.body) for batch in self._batches)
+        size = sum(batch.size for batch in self._batches)
         while len(self._batches) > 1 and (records > _settings.queue_size or size > MOST_WAITING_BYTES):
-            batch = self._batches.popleft()
+            place = self._least()
+            batch = self._batches[place]
+            del self._batches[place]
+            if batch.orphan is not None:
+                batch.orphan.release()
+            elif 0 < len(batch.errors) < batch.records:
+                rest = self._batch(batch.signal, [message for _, message in batch.errors], batch.errors)
+                self._batches.insert(place, rest)
+                records += rest.records
+                size += rest.size
+                self._given_up -= rest.records
             records -= batch.records
-            size -= len(batch.body)
+            size -= batch.size
             self._given_up += batch.records
+
+    def _least(self) -> int:
+        """The place of the batch that is to be dropped, or to be left with nothing but its errors."""
+        plain = [
+            place
+            for place, batch in enumerate(self._batches)
+            if batch.orphan is None and len(batch.errors) < batch.records
+        ]
+        traces = [place for place in plain if self._batches[place].signal == "traces"]
+        return (traces or plain or [0])[0]
 
     def _tell_dropped(self, every_seconds: float = 60) -> None:
         dropped = _dropped + self._given_up - self._told_dropped
@@ -344,7 +442,7 @@ class Sender:
             if answer.retry and self._put_off(batch, answer):
                 return
             if not answer.retry:
-                self._batches.popleft()
+                self._settle(self._batches.popleft())
                 self._failing_since = None
                 self._retry_at, self._pause = 0.0, 1.0
                 if not answer.accepted:
@@ -378,7 +476,16 @@ class Sender:
         if now > batch.expires_at:
             self._batches.popleft()
             self._given_up += batch.records
+            if batch.orphan is not None:
+                batch.orphan.release()
         return True
+
+    def _settle(self, batch: Batch) -> None:
+        """Forget what was kept on disk: it has arrived, or would be refused again."""
+        if batch.orphan is not None:
+            batch.orphan.arrived()
+        elif batch.errors:
+            self._spool.settle([uid for uids, _ in batch.errors for uid in uids.split()])
 
     def _give_up(self, signal: str, why: str) -> None:
         """Say that the end came first: once, though the thread and whoever waits for it may see it at the same time."""
@@ -386,12 +493,28 @@ class Sender:
             self._hopes.pop()
         except IndexError:
             return
-        guard.say_once(f"export to {_shown(signal)} {why}: records are lost; {_CHECK}")
+        waiting = self._spool.waiting
+        kept = f", but {waiting} errors, which the service's next process sends" if waiting else ""
+        guard.say_once(f"export to {_shown(signal)} {why}: records are lost{kept}; {_CHECK}")
 
     def _time_left(self, limit: float) -> float:
         if self._closing_at is not None:
             limit = min(limit, self._closing_at - monotonic())
         return max(0.05, limit)
+
+
+def _parts(messages: list[bytes]) -> Iterator[list[bytes]]:
+    """Records in portions that a receiver takes at once."""
+    part: list[bytes] = []
+    size = 0
+    for message in messages:
+        if part and size + len(message) > MOST_BATCH_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(message)
+        size += len(message)
+    if part:
+        yield part
 
 
 _CHECK = "check HIGHLIGHT_OTLP_ENDPOINT and that the receiver can be reached from here"

@@ -37,6 +37,11 @@ def after_fork() -> None:
     _random.seed()
 
 
+def new_uid() -> str:
+    """An id for one record, 32 hexadecimal digits."""
+    return f"{_random.getrandbits(128):032x}"
+
+
 class Span(trace.Span):
     """A span of ours. `trace.get_current_span()` returns it, so the application may add to it as to any other."""
 

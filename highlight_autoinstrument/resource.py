@@ -9,7 +9,7 @@ import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from . import __version__
+from . import __version__, service
 
 if TYPE_CHECKING:
     from .config import Config
@@ -31,7 +31,7 @@ def attributes(settings: Config) -> dict[str, Any]:
         "host.name": socket.gethostname(),
         "host.arch": platform.machine(),
         "os.type": sys.platform,
-        "service.name": program_name(),
+        "service.name": service.program_name(),
     }
     found.update(settings.resource_attributes)
     if settings.project_id is not None:
@@ -51,15 +51,3 @@ def _version(distribution: str) -> str:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-def program_name() -> str:
-    """What the user would call the program: `gunicorn`, `manage`, the module of `python -m`."""
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    if spec is not None and spec.name != "__main__":
-        name: str = spec.name
-        return name.removesuffix(".__main__")
-    script = os.path.basename(sys.argv[0]) if sys.argv else ""
-    name = script.removesuffix(".py").removesuffix(".exe")
-    return name if name and not name.startswith("-") else "unknown_service:python"

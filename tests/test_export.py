@@ -571,6 +571,42 @@ assert flush(30)
     assert len(said(result)) == len(dropped)
 
 
+def test_of_an_outage_errors_stay_longest_and_spans_go_first(run_python, receiver):
+    receiver.misbehave = [Misbehaviour(status=503, headers={"Retry-After": "60"})]
+    program = """
+import logging, time
+from highlight_autoinstrument import flush, pipeline, trace
+logging.warning("first")
+while not pipeline._sender._retry_at:
+    flush(0.05)
+for number in range(60):
+    for _ in range(5):
+        with trace("plain"):
+            pass
+    logging.warning("line %s", number)
+    if number % 3 == 0:
+        with trace("failing") as span:
+            span.record_exception(LookupError(number))
+    if number % 6 == 0:
+        logging.error("failed", exc_info=ValueError(number))
+    while len(pipeline._queue) >= 20:  # until the thread has come
+        time.sleep(0.005)
+assert flush(30)
+"""
+    env = {"OTEL_BSP_MAX_QUEUE_SIZE": "60", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "20"}
+    result = run_python(program, env=env)
+    assert result.returncode == 0, result.stderr
+    messages = [(error.type, error.message) for error in receiver.errors]
+    assert [message for kind, message in messages if kind == "LookupError"] == [str(n) for n in range(0, 60, 3)]
+    assert [message for kind, message in messages if kind == "ValueError"] == [str(n) for n in range(0, 60, 6)]
+    lines = [body for body in bodies(receiver) if body.startswith("line")]
+    assert lines == [f"line {number}" for number in range(60 - len(lines), 60)]
+    assert 20 <= len(lines) < 40  # what the errors leave of sixty places
+    assert len([span for span in receiver.spans if span.name == "plain"]) <= 20
+    dropped = sum(int(number) for number in re.findall(r"highlight: (\d+) records were dropped", result.stderr))
+    assert dropped + len(receiver.spans) + len(receiver.logs) == 1 + 60 * 6 + 20 + 10
+
+
 def test_what_waits_is_bounded_in_bytes(run_python, receiver):
     program = """
 import logging, os

@@ -143,7 +143,12 @@ class Service:
             words[0] = str(BIN / words[0])
         if not bare:
             words = [str(LAUNCHER), *words]
-        of_service = {"HIGHLIGHT_SERVICE_NAME": name, "PORT": str(self.port), **(env or {})}
+        of_service = {
+            "HIGHLIGHT_SERVICE_NAME": name,
+            "HIGHLIGHT_SPOOL_DIR": str(folder / "spool"),
+            "PORT": str(self.port),
+            **(env or {}),
+        }
         environment = agent_environment(endpoint, **of_service)
         self.stdout_path = folder / f"{name}.out"
         self.stderr_path = folder / f"{name}.err"
@@ -291,7 +296,9 @@ def run_program(
         (folder / file).write_text(source)
     words = [python, "-c", arguments] if isinstance(arguments, str) else [python, *arguments]
     launcher = [str(LAUNCHER)] if under_agent else []
-    environment = agent_environment(endpoint, HIGHLIGHT_SERVICE_NAME=name, **(env or {}))
+    spool = str(folder / "spool") if folder is not None else "off"
+    of_program = {"HIGHLIGHT_SERVICE_NAME": name, "HIGHLIGHT_SPOOL_DIR": spool, **(env or {})}
+    environment = agent_environment(endpoint, **of_program)
     if not measured:
         environment = {key: value for key, value in environment.items() if not key.startswith("COVERAGE_")}
     return subprocess.run(
