@@ -274,6 +274,8 @@ class Sender:
 
     def keep(self, record: LogRecord) -> None:
         """Keep an error on disk until it has arrived."""
+        if not self._spool.is_on:
+            return
         try:
             record.encoded = self._otlp.log(record)
             self._spool.add(record.attributes[UID], record.encoded)

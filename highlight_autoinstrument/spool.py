@@ -4,6 +4,9 @@ Each process has a file of its own in its service's folder, made with its first 
 The file is locked while the process lives; the system lets go of the lock however it ends, so that a file which can be
 locked belongs to nobody any more. A record is one write at the file's end. It is found again by its frame, whatever a
 write that was torn has left before it.
+
+A database would do the same with more: SQLite's connections do not outlive a fork, and its writers wait for each other,
+where an application's thread shall wait for nobody.
 """
 
 from __future__ import annotations
@@ -90,6 +93,11 @@ class Spool:
         self._waiting: set[str] = set()  # ids of those that have not arrived
         # Held for a write. A garbage collection or a signal in the midst of it may record an error as well.
         self._lock = native.allocate_rlock()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether errors are kept at all."""
+        return self._folder is not None
 
     @property
     def waiting(self) -> int:

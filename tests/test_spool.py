@@ -335,6 +335,38 @@ def test_a_child_does_not_hold_its_parents_file(run_service, run, receiver, tmp_
         os.kill(child, signal.SIGKILL)
 
 
+SHOP = """
+import os
+from flask import Flask
+app = Flask(__name__)
+
+@app.get("/pid")
+def pid():
+    return str(os.getpid())
+
+@app.get("/fail")
+def fail():
+    raise LookupError("out of stock")
+"""
+
+
+def test_a_workers_successor_sends_what_it_has_left(run_service, receiver):
+    service = run_service(
+        "gunicorn --workers 1 --bind 127.0.0.1:{port} app:app",
+        files={"app.py": SHOP},
+        env={"OTEL_BSP_SCHEDULE_DELAY": "3600000", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1000000"},
+    )
+    worker = int(service.get("/pid").text)
+    assert service.get("/fail", {"x-highlight-request": "s1/r1"}).status == 500
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: service.get("/pid").text != str(worker))
+    assert service.stop() == 0
+    assert [(error.type, error.message, error.session) for error in receiver.errors] == [
+        ("LookupError", "out of stock", "s1")
+    ]
+    assert {span.name for span in receiver.spans} == {"GET /pid"}
+
+
 # The file itself
 
 
