@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -435,6 +436,21 @@ def test_one_process_after_the_other_adopts_a_file_once(tmp_path):
     orphan.arrived()
     assert list(two.orphans()) == []
     assert left(tmp_path) == []
+
+
+def test_a_file_that_another_process_has_sent_meanwhile_is_not_sent_again(tmp_path, monkeypatch):
+    one = spool(tmp_path)
+    one.add(uid(1), b"one")
+    one.release()
+    (file,) = left(tmp_path)
+
+    def after_the_other(descriptor, operation):
+        file.unlink()
+        flock(descriptor, operation)
+
+    flock = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", after_the_other)
+    assert list(one.orphans()) == []
 
 
 def test_frames_are_found_between_anything():
