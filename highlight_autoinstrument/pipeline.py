@@ -343,11 +343,12 @@ class Sender:
         if self._batches or monotonic() < self._look_at:
             return
         self._look_at = monotonic() + LOOK_SECONDS
-        for orphan in self._spool.orphans():
-            guard.debug(f"{len(orphan.messages)} errors of a process that was killed are sent")
-            for messages in _parts(orphan.messages):
-                orphan.exports += 1
-                self._batches.append(self._batch("logs", messages, head=orphan.head, orphan=orphan))
+        with loading.Held():  # a child shall find the files that it inherits
+            for orphan in self._spool.orphans():
+                guard.debug(f"{len(orphan.messages)} errors of a process that was killed are sent")
+                for messages in _parts(orphan.messages):
+                    orphan.exports += 1
+                    self._batches.append(self._batch("logs", messages, head=orphan.head, orphan=orphan))
 
     def _span(self, record: Any) -> tuple[bytes, str]:
         uids = [attributes[UID] for _, _, attributes in record.events if UID in attributes]
@@ -444,13 +445,15 @@ class Sender:
             if answer.retry and self._put_off(batch, answer):
                 return
             if not answer.retry:
-                self._settle(self._batches.popleft())
+                self._batches.popleft()
+                if answer.accepted or answer.refused:
+                    self._settle(batch)
+                elif batch.orphan is not None:
+                    batch.orphan.release()
                 self._failing_since = None
                 self._retry_at, self._pause = 0.0, 1.0
                 if not answer.accepted:
-                    guard.say_once(
-                        f"export to {_shown(batch.signal)} failed ({answer.words}): records are lost; {_CHECK}"
-                    )
+                    self._say_lost(batch.signal, f"failed ({answer.words})")
                 elif answer.rejected:
                     guard.say_once(f"{_shown(batch.signal)} did not take all records ({answer.rejected})")
 
@@ -495,8 +498,11 @@ class Sender:
             self._hopes.pop()
         except IndexError:
             return
+        self._say_lost(signal, why)
+
+    def _say_lost(self, signal: str, why: str) -> None:
         waiting = self._spool.waiting
-        kept = f", but {waiting} errors, which the service's next process sends" if waiting else ""
+        kept = f", errors apart (kept for the service's next process: {waiting})" if waiting else ""
         guard.say_once(f"export to {_shown(signal)} {why}: records are lost{kept}; {_CHECK}")
 
     def _time_left(self, limit: float) -> float:

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from .config import Config
 
 MOST_BYTES = 4_000_000  # of one file, before what is settled, or else the oldest, is taken out
-_MOST_FILES = 100  # of one service; beyond it the oldest go
+_MOST_FILES = 100  # of one service, and their bytes: beyond it the oldest go
+_MOST_SERVICE_BYTES = 32_000_000
 _SUFFIX = ".errors"
 _MAGIC = b"\xf1hl\x01"  # no text, no UTF-8, and the version of the format
 _FRAME = Struct("<4s16sII")  # magic, id, the content's length and checksum
@@ -215,20 +216,21 @@ class Spool:
             "set HIGHLIGHT_SPOOL_DIR to a folder that can be written to, or to off"
         )
 
-    def orphans(self) -> Iterator[Orphan]:
+    def orphans(self) -> list[Orphan]:
         """What processes of this service have left that have ended, the oldest first."""
         if self._folder is None:
-            return
+            return []
         try:
             names = sorted(name for name in os.listdir(self._folder) if name.endswith(_SUFFIX))
         except OSError:
-            return
-        for position, name in enumerate(names):
-            orphan = _adopt(os.path.join(self._folder, name))
-            if orphan is not None and position < len(names) - _MOST_FILES:
+            return []
+        found = [orphan for name in names if (orphan := _adopt(os.path.join(self._folder, name))) is not None]
+        size = 0
+        for number, orphan in enumerate(reversed(found)):
+            size += orphan.size
+            if number >= _MOST_FILES or size > _MOST_SERVICE_BYTES:
                 orphan.remove()
-            elif orphan is not None:
-                yield orphan
+        return [orphan for orphan in found if orphan.is_held]
 
 
 class Orphan:
@@ -237,6 +239,7 @@ class Orphan:
     def __init__(self, path: str, file: int) -> None:
         self._path = path
         self._file = file
+        self.size = os.fstat(file).st_size
         self.head: tuple[bytes, ...] = ()
         self.exports = 0  # in how many of them the messages go; once all have arrived, the file goes
         found: dict[str, bytes] = {}
@@ -249,6 +252,11 @@ class Orphan:
             else:
                 found[uid] = content
         self.messages = list(found.values())
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the file is still there, and this process's."""
+        return self._file >= 0
 
     def arrived(self) -> None:
         """Note that one of the exports has arrived."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .config import Config
 
 RETRYABLE = (429, 502, 503, 504)  # OTLP's specification
+_REFUSALS = (400, 413, 422)
 _PORTS = {"http": 80, "https": 443}
 _MOST_ANSWER_BYTES = 65_536
 
@@ -28,6 +29,7 @@ class Answer(NamedTuple):
     words: str
     accepted: bool = False
     retry: bool = False
+    refused: bool = False  # for what it holds: it would be another time as well
     reached: bool = True
     rejected: str = ""
     retry_after_seconds: float | None = None
@@ -115,6 +117,7 @@ class HttpTransport:
         return Answer(
             words,
             retry=response.status in RETRYABLE,
+            refused=response.status in _REFUSALS,
             retry_after_seconds=_seconds(response.getheader("Retry-After")),
         )
 
@@ -247,7 +250,8 @@ class GrpcTransport:
                 codes.DATA_LOSS,
             )
             away = code in (codes.UNAVAILABLE, codes.DEADLINE_EXCEEDED)
-            return Answer(f"gRPC {code.name}: {error.details()}", retry=retry, reached=not away)
+            refused = code is codes.INVALID_ARGUMENT
+            return Answer(f"gRPC {code.name}: {error.details()}", retry=retry, refused=refused, reached=not away)
         rejected = otlp.answer(content)
         return Answer(f"gRPC OK {rejected}".rstrip(), accepted=True, rejected=rejected)
 

@@ -161,7 +161,7 @@ def test_the_receiver_is_away_until_the_next_run(tmp_path):
     assert away.returncode == 0
     lines = [line for line in away.stderr.splitlines() if line.startswith("highlight: ")]
     assert len(lines) == 1, away.stderr
-    assert "records are lost, but 2 errors, which the service's next process sends; check" in lines[0]
+    assert "records are lost, errors apart (kept for the service's next process: 2); check" in lines[0]
     assert len(left(tmp_path)) == 1
     again = Receiver(receiver.port)
     try:
@@ -172,13 +172,29 @@ def test_the_receiver_is_away_until_the_next_run(tmp_path):
         again.close()
 
 
-def test_what_the_receiver_refuses_is_not_kept_for_ever(run, receiver, tmp_path):
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_what_the_receiver_refuses_is_not_kept_for_ever(run, receiver, tmp_path, status):
     run(BEFORE.format(end="os._exit(9)"))
-    receiver.misbehave = [Misbehaviour(status=400)]
-    assert "HTTP 400" in run("pass").stderr
+    receiver.misbehave = [Misbehaviour(status=status)]
+    assert f"HTTP {status}" in run("pass").stderr
     assert left(tmp_path) == []
     run("pass")
     assert receiver.errors == []
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 404, 500])
+def test_what_is_not_the_records_fault_is_kept(run, receiver, tmp_path, status):
+    receiver.misbehave = [Misbehaviour(status=status)] * 3
+    (line,) = said(run("import logging; logging.error('failed', exc_info=LookupError('lost'))"))
+    assert f"HTTP {status}" in line
+    assert "records are lost, errors apart (kept for the service's next process: 1); check" in line
+    assert f"HTTP {status}" in run("pass").stderr
+    run("import os; os._exit(0)")
+    assert receiver.errors == []
+    receiver.misbehave.clear()
+    run("pass")
+    assert [error.message for error in receiver.errors] == ["lost"]
+    assert left(tmp_path) == []
 
 
 @pytest.mark.parametrize("kind", ["torn", "garbage", "empty", "link", "text"])
@@ -426,15 +442,15 @@ def test_one_process_after_the_other_adopts_a_file_once(tmp_path):
     one = spool(tmp_path)
     one.add(uid(1), b"one")
     two = spool(tmp_path)
-    assert list(two.orphans()) == []
+    assert two.orphans() == []
     one.release()
     (orphan,) = two.orphans()
     assert (orphan.head, orphan.messages) == ((b"resource", b"scope"), [b"one"])
-    assert list(two.orphans()) == []
+    assert two.orphans() == []
     orphan.release()
     (orphan,) = two.orphans()
     orphan.arrived()
-    assert list(two.orphans()) == []
+    assert two.orphans() == []
     assert left(tmp_path) == []
 
 
@@ -450,7 +466,7 @@ def test_a_file_that_another_process_has_sent_meanwhile_is_not_sent_again(tmp_pa
 
     flock = fcntl.flock
     monkeypatch.setattr(fcntl, "flock", after_the_other)
-    assert list(one.orphans()) == []
+    assert one.orphans() == []
 
 
 def test_frames_are_found_between_anything():
@@ -467,6 +483,17 @@ def test_many_processes_that_are_killed_leave_a_bounded_number_of_files(tmp_path
     last = spool(tmp_path)
     contents = [orphan.messages[0] for orphan in last.orphans()]
     assert contents == [b"%d" % number for number in range(5, 105)]
+
+
+def test_what_many_large_files_hold_is_bounded(tmp_path):
+    for number in range(12):
+        one = spool(tmp_path)
+        one.add(uid(number), b"%d " % number + bytes(MOST_BYTES - 100))
+        one.release()
+    last = spool(tmp_path)
+    contents = [int(orphan.messages[0].split()[0]) for orphan in last.orphans()]
+    assert contents == list(range(4, 12))
+    assert len(left(tmp_path)) == 8
 
 
 assert shutil.which("mount"), "the tests of full disks mount one; util-linux has it"
