@@ -33,7 +33,7 @@ MAX_CHARACTERS = 65_536  # Highlight cuts what is longer; until then it would on
 
 # Keys that Highlight takes for fields of its own: a user's extras of the same name go under another.
 _RESERVED = frozenset({"level", "severity", "message", "environment", "URL", "Source", "service.name"})
-_RESERVED_PREFIXES = ("exception.", "highlight.", "code.", "logger.")
+_RESERVED_PREFIXES = ("exception.", "highlight.", "code.", "logger.", "log.record.")
 
 minimum_level = config.get().log_level
 

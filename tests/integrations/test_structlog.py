@@ -28,7 +28,7 @@ def told(receiver):
 
 
 def extras(log):
-    own = ("logger.name", "code.", "highlight.", "exception.")
+    own = ("logger.name", "code.", "highlight.", "exception.", "log.record.")
     return {key: value for key, value in log.attributes.items() if not key.startswith(own)}
 
 
