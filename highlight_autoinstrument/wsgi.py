@@ -113,6 +113,17 @@ def _decoded(path: str) -> str:
         return path
 
 
+def name_by_route(environ: dict[str, Any], method: str, template: str) -> None:
+    """Name the present request's span by a route's template, below where its application is mounted."""
+    spans.set_route(method, below(_decoded(environ.get("SCRIPT_NAME") or ""), template))
+
+
+def below(root: str, template: str) -> str:
+    """A route's template below an application's root, with one slash between the two."""
+    root = root.rstrip("/")
+    return f"{root}/{template.removeprefix('/')}" if root else template
+
+
 def begin(environ: dict[str, Any]) -> Work:
     """Begin the unit of work of a request."""
     from opentelemetry.trace import SpanKind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import wsgi
-from ..later import errors, spans
+from ..later import errors
 from ..patching import wrap
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ def patch(bottle: ModuleType) -> None:
 def name_span(call: Call) -> Generator[None, Any, None]:
     route, _ = yield
     environ = call["environ"]
-    spans.set_route(environ["REQUEST_METHOD"], environ.get("SCRIPT_NAME", "") + route.rule)
+    wsgi.name_by_route(environ, environ["REQUEST_METHOD"], route.rule)
 
 
 def answer(call: Call) -> Generator[None, Any, None]:

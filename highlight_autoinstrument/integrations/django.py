@@ -39,7 +39,9 @@ def patch(module: ModuleType) -> None:
 def name_span(call: Call) -> Generator[None, Any, None]:
     match = yield
     # A regular expression's anchors say nothing that the reader of a span's name would miss.
-    spans.set_route(call["request"].method, match.route.removeprefix("^").removesuffix("$"))
+    route = match.route.removeprefix("^").removesuffix("$")
+    root = sys.modules["django.urls"].get_script_prefix()  # also where FORCE_SCRIPT_NAME says it
+    spans.set_route(call["request"].method, wsgi.below(root, route))
 
 
 def answered_by_middleware(call: Call) -> Generator[None, Any, None]:

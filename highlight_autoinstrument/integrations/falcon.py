@@ -30,8 +30,13 @@ def patch(module: ModuleType) -> None:
 
 def name_span(call: Call) -> Generator[None, Any, None]:
     *_, template = yield
-    if template is not None:  # None: no route matched, a 404 is coming, or a sink
-        spans.set_route(call["req"].method, template)
+    if template is None:  # no route matched, a 404 is coming, or a sink
+        return
+    request = call["req"]
+    if hasattr(request, "env"):
+        wsgi.name_by_route(request.env, request.method, template)
+    else:  # under ASGI its routes are of the whole path
+        spans.set_route(request.method, template)
 
 
 def note_raised(call: Call) -> Generator[None, Any, None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import wsgi
-from ..later import errors, spans
+from ..later import errors
 from ..patching import guarded, wrap
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ def name_span(call: Call) -> Generator[None, Any, None]:
     from flask import request
 
     if request.url_rule is not None:  # None: no route matched, a 404 is coming
-        spans.set_route(request.method, request.url_rule.rule)
+        wsgi.name_by_route(request.environ, request.method, request.url_rule.rule)
     yield
 
 

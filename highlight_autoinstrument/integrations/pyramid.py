@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from .. import wsgi
-from ..later import errors, spans
+from ..later import errors
 from ..patching import wrap
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ def name_span(call: Call) -> Generator[None, Any, None]:
     finally:  # a subrequest was named before: the outermost request, which ends last, has the last word
         route = getattr(request, "matched_route", None)
         if route is not None:
-            spans.set_route(request.method, route.pattern)
+            wsgi.name_by_route(request.environ, request.method, route.pattern)
 
 
 def answered_by_view(call: Call) -> Generator[None, Any, None]:
