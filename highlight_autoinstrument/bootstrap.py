@@ -44,6 +44,8 @@ def start() -> None:
     if not settings.enabled:
         return
     covered = integrations()
+    if not settings.disabled_integrations.issubset(covered):
+        _tell_unknown(settings, covered)
     for name in covered:
         if name in settings.disabled_integrations:
             guard.debug(f"{name}: not patched, it is in {settings.sources['disabled_integrations']}")
@@ -66,11 +68,8 @@ def accompany() -> None:
 
 
 def _tell(settings: config.Config) -> None:
-    problems = "\n".join(settings.problems)
-    if problems and os.environ.get(_SAID) != problems:  # a server's children need not say it again
-        os.environ[_SAID] = problems
-        for problem in settings.problems:
-            guard.say(problem)
+    for problem in settings.problems:
+        _say(problem)
     if settings.debug:
         for setting in config.SETTINGS:
             value = config.printable(setting, getattr(settings, setting.field))
@@ -79,7 +78,30 @@ def _tell(settings: config.Config) -> None:
             guard.say(f"not enabled ({settings.sources['enabled']}): nothing is patched")
 
 
-# What a parent process has said of its settings; the variable is ours alone.
+def _tell_unknown(settings: config.Config, covered: list[str]) -> None:
+    """Say which of the integrations that are not to be patched do not exist: most likely a typing error."""
+    variable = settings.sources["disabled_integrations"]
+    if not variable.startswith("HIGHLIGHT_"):  # names of OpenTelemetry's, whose packages need not be installed
+        return
+    known = ecosystem.names().union(covered)
+    for name in sorted(settings.disabled_integrations - known):
+        import difflib  # only for those who need it
+
+        nearest = ecosystem.ALIASES.get(name) or next(iter(difflib.get_close_matches(name, known, 1)), None)
+        hint = f"did you mean {nearest!r}?" if nearest else "the README has a table of the names"
+        _say(f"{variable}: there is no integration {name[:100]!r}, so none is left out for it; {hint}")
+
+
+def _say(problem: str) -> None:
+    """Say what is wrong with the settings: once, a server's children need not say it again."""
+    problem = " ".join(problem.splitlines())
+    said = os.environ.get(_SAID, "").splitlines()
+    if problem not in said:
+        os.environ[_SAID] = "\n".join([*said, problem])
+        guard.say(problem)
+
+
+# What this process or a parent of it has said of the settings; the variable is ours alone.
 _SAID = "_HIGHLIGHT_PROBLEMS_SAID"
 
 

@@ -27,13 +27,19 @@ ALIASES = {
 activated: dict[str, Any] = {}
 
 
+def names() -> set[str]:
+    """The names of the packages that are installed, as they are disabled by."""
+    installed = (_name(entry) for _, entry in _installed())
+    return {ALIASES.get(name, name) for name in installed}
+
+
 def start(covered: Container[str], disabled: Container[str]) -> None:
     """Watch for the libraries of the packages that are installed, unless an integration of ours covers them.
 
     Where none is installed, this has listed the folders of `sys.path`, and nothing more.
     """
     for folder, entry in _installed():
-        name = entry[len(PREFIX) :].partition("-")[0]
+        name = _name(entry)
         name = ALIASES.get(name, name)
         if name in covered:
             guard.debug(f"{entry.partition('-')[0]}: not activated, the integration {name} covers its library")
@@ -41,6 +47,10 @@ def start(covered: Container[str], disabled: Container[str]) -> None:
             guard.debug(f"{entry.partition('-')[0]}: not activated, {name} is disabled")
         else:
             _watch(name, os.path.join(folder, entry))
+
+
+def _name(entry: str) -> str:
+    return entry[len(PREFIX) :].partition("-")[0]
 
 
 def _installed() -> Iterator[tuple[str, str]]:

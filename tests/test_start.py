@@ -70,6 +70,31 @@ def test_a_disabled_integration_is_not_patched(run_python):
     assert run_python(code, env={"HIGHLIGHT_DISABLED_INTEGRATIONS": "logging"}).stdout == "False\n"
 
 
+def test_an_integration_that_does_not_exist_is_said_in_one_line_and_the_others_are_left_out(run_python, tmp_path):
+    # Of OpenTelemetry's packages those that are installed may be named as well.
+    package = tmp_path / "site-packages" / "opentelemetry_instrumentation_sqlalchemy-1.dist-info"
+    package.mkdir(parents=True)
+    child = "import logging; print(hasattr(logging.Logger.filter, '__highlight__'), flush=True)"
+    code = f"{child}; import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    names = "logging,flsk, Kafka-Python,sqlalchemy,http,"
+    env = {"PYTHONPATH": str(package.parent), "HIGHLIGHT_DISABLED_INTEGRATIONS": names + "x" * 1000}
+    done = run_python(code, env=env)
+
+    assert done.stdout == "False\nFalse\n"
+    variable = "highlight: HIGHLIGHT_DISABLED_INTEGRATIONS: there is no integration"
+    assert done.stderr.splitlines() == [
+        f"{variable} 'flsk', so none is left out for it; did you mean 'flask'?",
+        f"{variable} 'kafka_python', so none is left out for it; did you mean 'kafka'?",
+        f"{variable} {'x' * 100!r}, so none is left out for it; the README has a table of the names",
+    ]
+
+
+def test_names_for_opentelemetrys_own_variable_are_not_judged(run_python):
+    done = run_python("import difflib", env={"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "flsk"})
+
+    assert done.stderr == ""
+
+
 def test_a_module_keeps_its_loader(run_python):
     code = "import flask; l = flask.__loader__; print(type(l), vars(l).keys(), flask.__spec__.loader is l)"
 
