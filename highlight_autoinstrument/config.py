@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 
+class UnusableError(Exception):
+    """The settings do not allow for sending anything; the text says to the operator which, and what to do."""
+
+
 class Setting:
     """One setting: where it is read from (the first variable that is set wins), how, and what it means."""
 
@@ -84,7 +88,8 @@ def _ratio(value: str) -> float:
     return number
 
 
-def _url(value: str) -> str:
+def url(value: str) -> str:
+    """An http:// or https:// URL, without slashes at its end; ValueError for what is none."""
     scheme, separator, rest = value.partition("://")
     if not separator or scheme.lower() not in ("http", "https"):
         raise ValueError
@@ -134,7 +139,7 @@ def _pairs(value: str) -> dict[str, str]:
 
 def printable(setting: Setting, value: object) -> object:
     """A setting's value, or the text that could not be one, without what may be secret in it."""
-    if setting.parse is _url and isinstance(value, str):
+    if setting.parse is url and isinstance(value, str):
         return bare_url(value)
     if setting.parse is _pairs:
         return dict.fromkeys(value, "***") if isinstance(value, dict) else "***"
@@ -163,7 +168,7 @@ SETTINGS = (
     Setting(
         "endpoint",
         "HIGHLIGHT_OTLP_ENDPOINT OTEL_EXPORTER_OTLP_ENDPOINT",
-        _url,
+        url,
         None,  # depends on the protocol: see Config.base_url
         "an http:// or https:// URL",
         "where to send: `/v1/traces`, `/v1/logs` and `/v1/metrics` are appended (default `https://otel.highlight.io:4318`)",
@@ -256,7 +261,7 @@ SETTINGS = (
     Setting(
         "traces_endpoint",
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-        _url,
+        url,
         None,
         "an http:// or https:// URL",
         "the whole URL for traces, where it differs; `HIGHLIGHT_OTLP_ENDPOINT` wins",
@@ -264,7 +269,7 @@ SETTINGS = (
     Setting(
         "logs_endpoint",
         "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
-        _url,
+        url,
         None,
         "an http:// or https:// URL",
         "the whole URL for logs, likewise",
@@ -272,7 +277,7 @@ SETTINGS = (
     Setting(
         "metrics_endpoint",
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-        _url,
+        url,
         None,
         "an http:// or https:// URL",
         "the whole URL for metrics, likewise",

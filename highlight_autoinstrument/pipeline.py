@@ -112,6 +112,9 @@ def _start() -> None:
                     "export is off in a sub-interpreter; under uWSGI set single-interpreter,"
                     " under mod_wsgi WSGIApplicationGroup %{GLOBAL}"
                 )
+    except config.UnusableError as error:
+        _stop_exporting()
+        guard.say_once(str(error))
     except Exception as error:  # noqa: BLE001 - the guard
         _stop_exporting()
         guard.failed("export", error, "nothing is sent from this process")
@@ -266,7 +269,7 @@ class Sender:
         self._closing_at = monotonic() + timeout_seconds
         try:
             if not self.flush(timeout_seconds) and (_queue or self._batches):
-                self._give_up("traces", f"was not done within {timeout_seconds:g} s at exit")
+                self._give_up(f"was not done within {timeout_seconds:g} s at exit")
         finally:
             self._closing_at = None
         self._spool.close()
@@ -453,7 +456,7 @@ class Sender:
                 self._failing_since = None
                 self._retry_at, self._pause = 0.0, 1.0
                 if not answer.accepted:
-                    self._say_lost(batch.signal, f"failed ({answer.words})")
+                    self._say_lost(_shown(batch.signal), f"failed ({answer.words})")
                 elif answer.rejected:
                     guard.say_once(f"{_shown(batch.signal)} did not take all records ({answer.rejected})")
 
@@ -469,8 +472,8 @@ class Sender:
             if answer.reached and now + wait < self._closing_at:
                 self._asleep.acquire(timeout=wait)
                 return False
+            self._give_up(f"failed at exit ({answer.words})")
             self._batches.clear()
-            self._give_up(batch.signal, f"failed at exit ({answer.words})")
             return True
         if wait is None:
             wait = self._pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
@@ -492,18 +495,23 @@ class Sender:
         elif batch.errors:
             self._spool.settle([uid for uids, _ in batch.errors for uid in uids.split()])
 
-    def _give_up(self, signal: str, why: str) -> None:
+    def _give_up(self, why: str) -> None:
         """Say that the end came first: once, though the thread and whoever waits for it may see it at the same time."""
+        waiting = {batch.signal for batch in list(self._batches)}
+        waiting |= {"logs" if record.is_log else "traces" for record in _queue.copy()}
+        places = dict.fromkeys(_shown(signal) for signal in sorted(waiting, reverse=True))
+        if not places:
+            return  # it has been sent after all
         try:
             self._hopes.pop()
         except IndexError:
             return
-        self._say_lost(signal, why)
+        self._say_lost(" and ".join(places), why)
 
-    def _say_lost(self, signal: str, why: str) -> None:
+    def _say_lost(self, places: str, why: str) -> None:
         waiting = self._spool.waiting
         kept = f", errors apart (kept for the service's next process: {waiting})" if waiting else ""
-        guard.say_once(f"export to {_shown(signal)} {why}: records are lost{kept}; {_CHECK}")
+        guard.say_once(f"export to {places} {why}: records are lost{kept}; {_CHECK}")
 
     def _time_left(self, limit: float) -> float:
         if self._closing_at is not None:

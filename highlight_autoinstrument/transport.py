@@ -12,7 +12,8 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
-from . import __version__, active, native, otlp
+from . import __version__, active, config, native, otlp
+from .config import UnusableError
 
 if TYPE_CHECKING:
     from .config import Config
@@ -85,7 +86,7 @@ class HttpTransport:
             reused = self._connection is not None
             try:
                 return self._send(body, deadline)
-            except _Unusable as error:
+            except UnusableError as error:
                 return Answer(str(error))
             except (OSError, http.client.HTTPException) as error:
                 self._close()
@@ -141,10 +142,6 @@ class HttpTransport:
             self._connection = None
 
 
-class _Unusable(Exception):  # noqa: N818 - it is caught here
-    """The settings do not allow for sending anything."""
-
-
 def _tls(settings: Config) -> ssl.SSLContext:
     files = settings.certificate
     try:
@@ -153,7 +150,7 @@ def _tls(settings: Config) -> ssl.SSLContext:
             files = f"{settings.client_certificate}, {settings.client_key}"
             context.load_cert_chain(settings.client_certificate, settings.client_key)
     except OSError as error:  # ssl's own errors are among them, and they do not name the file
-        raise _Unusable(f"a certificate's file cannot be used: {files}: {error}") from None
+        raise UnusableError(f"a certificate's file cannot be used: {files}: {error}") from None
     return context
 
 
@@ -185,9 +182,23 @@ def _proxy(scheme: str, host: str) -> _Proxy | None:
     address = proxies.get(scheme) or proxies.get("all")
     if not address or proxy_bypass_environment(host, proxies):
         return None
-    url = urlsplit(address if "://" in address else f"http://{address}")
+    address = address if "://" in address else f"http://{address}"
+    try:
+        url = urlsplit(config.url(address))
+        port = url.port or 80
+    except ValueError:
+        raise UnusableError(_told(scheme if proxies.get(scheme) else "all", proxies)) from None
     headers = {"Proxy-Authorization": _basic(url.username, url.password)} if url.username else {}
-    return _Proxy(url.hostname or "localhost", url.port or 80, headers)
+    return _Proxy(url.hostname or "localhost", port, headers)
+
+
+def _told(kind: str, proxies: dict[str, str]) -> str:
+    """Say which variable is malformed, and not its value: a secret may be anywhere in that."""
+    names = [name for name in os.environ if name.lower() == f"{kind}_proxy" and os.environ[name] == proxies[kind]]
+    return (
+        f"{names[0] if names else f'{kind}_proxy'} is not the URL of an HTTP proxy (http://host:port): nothing is sent"
+        " from this process; correct it, or name the receiver's host in NO_PROXY"
+    )
 
 
 def _seconds(retry_after: str | None) -> float | None:

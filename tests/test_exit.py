@@ -182,12 +182,18 @@ logging.warning("last")
 # The receiver is no help
 
 
-def test_a_receiver_that_hangs_does_not_hold_up_the_end(run_python, receiver):
+@pytest.mark.parametrize(
+    ("program", "signals"),
+    [("", ["logs"]), ("with highlight.trace('job'):\n    pass", ["traces", "logs"])],
+)
+def test_a_receiver_that_hangs_does_not_hold_up_the_end(run_python, receiver, program, signals):
     receiver.misbehave = [Misbehaviour(hang=True)] * 5
-    program = run_python("import logging; logging.warning('last')", timeout=30)
-    (line,) = said(program.stderr)
-    assert program.returncode == 0
-    assert "records are lost" in line
+    program = f"import logging, highlight_autoinstrument as highlight\nlogging.warning('last')\n{program}"
+    ended = run_python(program, timeout=30)
+    (line,) = said(ended.stderr)
+    assert ended.returncode == 0
+    urls = " and ".join(f"{receiver.url}/v1/{signal}" for signal in signals)
+    assert line.startswith(f"highlight: export to {urls} was not done within 2 s at exit: records are lost; ")
 
 
 @pytest.mark.parametrize("first", ["", "flush(20)"])
@@ -203,6 +209,7 @@ def test_nobody_listens(tmp_path):
     endpoint = f"http://127.0.0.1:{free_port()}"
     program = run_program("import logging; logging.warning('last')", endpoint=endpoint, folder=tmp_path, timeout=30)
     (line,) = said(program.stderr)
+    assert line.startswith(f"highlight: export to {endpoint}/v1/logs failed at exit (ConnectionRefusedError: ")
     assert "records are lost" in line
 
 

@@ -37,6 +37,14 @@ assert flush(20)
 """
 
 
+TWO_RECORDS = """
+import logging
+from highlight_autoinstrument import trace
+with trace("job"):
+    logging.warning("one")
+"""
+
+
 def said(program):
     """What the agent said. The rest of stderr is the application's own."""
     return [line for line in program.stderr.splitlines() if line.startswith("highlight: ")]
@@ -298,6 +306,23 @@ def test_no_proxy_names_those_that_are_reached_directly(run_python, receiver, ex
     sound(run_python(LOG, env=env))
     assert bodies(receiver) == ["one"]
     assert receiver.exports[0].path == "/v1/logs"
+
+
+@pytest.mark.parametrize(
+    ("variable", "endpoint", "value"),
+    [
+        ("HTTPS_PROXY", "https://collector.invalid", "http://tell:nobody@proxy.invalid:notaport"),
+        ("https_proxy", "https://collector.invalid", "http://tell:nobody"),
+        ("HTTP_PROXY", "http://collector.invalid", "tell:nobody@proxy.invalid:70000"),
+        ("ALL_PROXY", "http://collector.invalid", "socks5://tell:nobody@proxy.invalid:1080"),
+        ("http_proxy", "http://collector.invalid", "http://tell:nobody@[::proxy]:1"),
+    ],
+)
+def test_what_is_no_proxy_is_named_and_not_shown(tmp_path, variable, endpoint, value):
+    program = run_program(TWO_RECORDS, endpoint=endpoint, env={variable: value}, folder=tmp_path)
+    (line,) = sound(program, lines=1)
+    assert line.startswith(f"highlight: {variable} is not the URL of an HTTP proxy (http://host:port): nothing is sent")
+    assert not re.search("tell|nobody|proxy.invalid", line)
 
 
 class Tunnel:
