@@ -30,7 +30,11 @@ def say(line: str) -> None:
         if _sink is not None:
             _sink(line)
         elif sys.stderr is not None:
-            os.write(sys.stderr.fileno(), f"highlight: {line}\n".encode())
+            line = f"highlight: {line}\n"
+            if type(getattr(sys.stderr, "buffer", None)).__module__ == "mod_wsgi":  # Apache's log has no descriptor
+                sys.stderr.write(line)
+            else:
+                os.write(sys.stderr.fileno(), line.encode())
     except Exception:  # noqa: BLE001, S110 - there is no place left to say it
         pass
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 # Global state: who wants to know of which module. A reload tells them again, since it makes the classes anew.
 _watched: dict[str, list[Callable[[ModuleType], None]]] = {}
 _about_to_import: dict[str, Callable[[str], None]] = {}
+# Modules that a server written in C puts in place without an import, once Python has started; they are looked for at
+# each import. And those that were found.
+OF_SERVERS = ("mod_wsgi", "uwsgi")
+_found: set[str] = set()
 
 
 def watch(name: str, loaded: Callable[[ModuleType], None]) -> None:
@@ -47,6 +51,28 @@ def _tell(loaded: Callable[[ModuleType], None], module: ModuleType) -> None:
         guard.failed(module.__name__, error)
 
 
+def _tell_of_package(name: str) -> None:
+    importing = _about_to_import.pop(name, None)
+    if importing is not None:
+        try:
+            importing(name)
+        except Exception as error:  # noqa: BLE001 - as in _tell
+            guard.failed(name, error)
+
+
+def _look_for_servers() -> None:
+    for name in OF_SERVERS:
+        if name in sys.modules and name not in _found:
+            module = sys.modules[name]
+            if getattr(getattr(module, "__spec__", None), "_initializing", False):  # a package of that name
+                continue
+            _found.add(name)
+            told = _watched.get(name, ())  # before it was complete, if it is a package that the server adds to
+            _tell_of_package(name)
+            for loaded in tuple(told):
+                _tell(loaded, module)
+
+
 class Finder:
     """A meta path finder that lets the others find, and has watched modules announced once they are complete."""
 
@@ -54,12 +80,8 @@ class Finder:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Find a module as the others do; None, which means "ask them", for what nobody watches."""
-        importing = _about_to_import.pop(name, None)
-        if importing is not None:
-            try:
-                importing(name)
-            except Exception as error:  # noqa: BLE001 - as in _tell
-                guard.failed(name, error)
+        _look_for_servers()
+        _tell_of_package(name)
         if name not in _watched:
             return None
         for finder in sys.meta_path:

@@ -147,7 +147,9 @@ def begin(environ: dict[str, Any]) -> Work:
 
 def _is_file(environ: dict[str, Any], body: object) -> bool:
     wrapper = environ.get("wsgi.file_wrapper")
-    return isinstance(wrapper, type) and isinstance(body, wrapper)
+    if isinstance(wrapper, type):
+        return isinstance(body, wrapper)
+    return wrapper is not None and hasattr(body, "fileno")  # uWSGI's is a function, and returns the file itself
 
 
 class Request:

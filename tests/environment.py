@@ -40,14 +40,15 @@ def make(
     return str(interpreter)
 
 
-def beside(name: str, requirements: list[str]) -> str:
+def beside(name: str, requirements: list[str], *, python: str = sys.executable) -> str:
     """Make an environment for tests of what cannot be installed beside the rest; return its interpreter."""
-    return make(ROOT / f".venv-test-{name}-3.{sys.version_info.minor}", requirements)
+    return make(ROOT / f".venv-test-{name}-3.{sys.version_info.minor}", requirements, python=python)
 
 
 def _without_ensurepip(python: str, folder: Path) -> None:
     """Debian keeps ensurepip in a package of its own."""
-    package = f"python3.{sys.version_info.minor}-venv"
+    version = [python, "-c", "import sys; print('python%d.%d' % sys.version_info[:2])"]
+    package = subprocess.run(version, check=True, capture_output=True, text=True).stdout.strip() + "-venv"
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         sys.exit(f"this Python cannot make virtual environments; install it: apt-get install {package}")
     _run(["apt-get", "update", "-qq"])

@@ -19,7 +19,7 @@ AT_START += ["active", "later"]
 PROTOCOLS = ["wsgi", "asgi", "serving", "messaging", "outside", "loops"]
 PROTOCOLS += ["aws", "aws_lambda", "grpc_client", "grpc_server", "httpx_client", "processes", "urllib3_client"]
 BEFORE_OPENTELEMETRY = [*AT_START, "patching", *PROTOCOLS, *INTEGRATIONS]
-FOR_INTEGRATIONS = {"active", "config", "ecosystem", "guard", "later", "lifecycle", "patching", *PROTOCOLS}
+FOR_INTEGRATIONS = {"active", "config", "ecosystem", "guard", "imports", "later", "lifecycle", "patching", *PROTOCOLS}
 
 
 class Imports(ast.NodeVisitor):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 
@@ -119,24 +118,96 @@ def test_an_application_in_an_interpreter_of_its_own(run_service, receiver, sing
     assert service.get("/two/hello/bob", {"x-highlight-request": "s2/r2"}).text == "hello bob"
 
     receiver.wait(spans=1 + single, logs=1 + single)
-    expected = [("s1", "hello ann"), ("s2", "hello bob")][: 1 + single]
-    assert seen(receiver) == [("GET /hello/<name>", "SERVER", session, "UNSET") for session, _ in expected]
-    assert told(receiver) == [(body, session) for session, body in expected]
+    assert (
+        seen(receiver)
+        == [
+            ("GET /one/hello/<name>", "SERVER", "s1", "UNSET"),
+            ("GET /two/hello/<name>", "SERVER", "s2", "UNSET"),
+        ][: 1 + single]
+    )
+    assert told(receiver) == [("hello ann", "s1"), ("hello bob", "s2")][: 1 + single]
     if not single:  # no threads there: the others could not be stopped
         service.expect("export is off in a sub-interpreter; under uWSGI set single-interpreter")
 
 
-def test_an_application_that_nobody_has_heard_of_is_left_alone(run_service, receiver):
-    """No public door shows it: uWSGI takes it out of its module in C. Its logs arrive, without a session."""
-    requests = {**WANTED, "file": b"GET /file HTTP/1.0\r\n\r\n", "write": b"GET /write HTTP/1.0\r\n\r\n"}
-    files = {"application.py": PLAIN, "file.bin": "0123456789" * 10_000}
-    service = run_service(UWSGI, files=files)
-    answers = {name: service.raw(request) for name, request in requests.items()}
+NOBODYS = {
+    **WANTED,
+    "late": b"GET /late HTTP/1.1\r\nHost: here\r\nConnection: close\r\nX-Highlight-Request: s4/r4\r\n\r\n",
+    "half": b"GET /half HTTP/1.1\r\nHost: here\r\nConnection: close\r\nX-Highlight-Request: s5/r5\r\n\r\n",
+    "file": b"GET /file HTTP/1.0\r\nX-Highlight-Request: s6/r6\r\n\r\n",
+    "write": b"GET /write HTTP/1.0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [
+        ("--module application:app", {}),
+        ("-w application --callable app --lazy-apps --master", {}),
+        ("--wsgi wrapped", {"wrapped.py": "from application import app\ndef application(*args): return app(*args)\n"}),
+        ("--manage-script-name --single-interpreter --mount /one=application:app --mount /=application:app", {}),
+    ],
+)
+def test_an_application_that_nobody_has_heard_of(run_service, receiver, options, more):
+    command = UWSGI.replace("--module application:app", options)
+    files = {"application.py": PLAIN, "file.bin": "0123456789" * 10_000, **more}
+    service = run_service(command, files=files)
+    answers = {name: service.raw(request) for name, request in NOBODYS.items()}
     assert answers["file"].endswith(b"0123456789" * 10_000)
 
-    receiver.wait(logs=5)
-    assert receiver.spans == []
-    bare = run_service(UWSGI, files=files, bare=True)
-    assert answers == {name: bare.raw(request) for name, request in requests.items()}
-    assert {log.session for log in receiver.logs} == {None}
-    assert re.search("wrapper", " ".join(log.body for log in receiver.logs))
+    receiver.wait(spans=9, logs=7, errors=3)
+    assert seen(receiver) == [
+        ("GET", "SERVER", "s1", "UNSET"),
+        ("POST", "SERVER", None, "UNSET"),
+        ("GET", "SERVER", "s2", "UNSET"),
+        ("GET", "SERVER", "s3", "ERROR"),
+        ("GET", "SERVER", None, "UNSET"),
+        ("GET", "SERVER", "s4", "ERROR"),
+        ("GET", "SERVER", "s5", "ERROR"),
+        ("GET", "SERVER", "s6", "UNSET"),
+        ("GET", "SERVER", None, "UNSET"),
+    ]
+    assert told(receiver) == [
+        *[("hello ann", "s1"), ("first", "s2"), ("second", "s2"), ("hello bob", None)],
+        *[("first", "s5"), ("second", "s5"), ("wrapper uwsgi_sendfile", "s6")],
+    ]
+    assert [(error.message, error.session, error.source) for error in receiver.errors] == [
+        *[("boom", "s3", "span"), ("late", "s4", "span"), ("half-way", "s5", "span")]
+    ]
+    bare = run_service(command, files=files, bare=True)
+    assert answers == {name: bare.raw(request) for name, request in NOBODYS.items()}
+
+
+OWN = """
+import sys
+
+class App:
+    name = "mine"
+
+    def __call__(self, environ, start_response):
+        start_response("200 OK", [])
+        found = sys.modules["application"].app
+        told = [isinstance(found, App), found.name, found == own, self is own, type(self).__call__ is call]
+        return [repr(told).encode()]
+
+call = App.__call__
+own = app = App()
+"""
+
+
+def test_the_application_stays_what_it_was_for_others(run_service, receiver):
+    answers = [run_service(UWSGI, files={"application.py": OWN}, bare=bare).get("/").text for bare in (False, True)]
+
+    assert answers == ["[True, 'mine', True, True, True]"] * 2
+    receiver.wait(spans=1)
+
+
+def test_an_application_in_a_file_is_left_alone(run_service, receiver):
+    """No public door shows it: uWSGI runs the file and takes the application out of it in C. Its logs arrive."""
+    command = UWSGI.replace("--module application:app", "--wsgi-file application.py --callable app")
+    service = run_service(command, files={"application.py": PLAIN})
+    bare = run_service(command, files={"application.py": PLAIN}, bare=True)
+    assert service.raw(WANTED["hello"]) == bare.raw(WANTED["hello"])
+
+    receiver.wait(logs=1)
+    assert (receiver.spans, told(receiver)) == ([], [("hello ann", None)])
