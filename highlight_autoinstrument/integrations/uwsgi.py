@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import imports, wsgi
+from .. import guard, imports, wsgi
 from ..patching import hooked
 
 TYPE_CHECKING = False
@@ -17,8 +17,11 @@ MODULES = ("uwsgi",)
 def patch(uwsgi: ModuleType) -> None:
     # It takes the application out of the module in C, once that has been imported. A file (`wsgi-file`) is run without
     # an import, and an application that a function makes (`module:make()`) is in no module.
-    for name, attribute in applications(getattr(uwsgi, "opt", {})):
+    options = getattr(uwsgi, "opt", {})
+    for name, attribute in applications(options):
         imports.watch(name, exchange(attribute))
+    for file in texts(options, "wsgi-file"):
+        guard.debug(f"uwsgi: {file} is run without an import: its requests are seen if a framework serves them")
 
 
 def applications(options: dict[str, Any]) -> Iterator[tuple[str, str]]:

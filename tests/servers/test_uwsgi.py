@@ -205,9 +205,12 @@ def test_the_application_stays_what_it_was_for_others(run_service, receiver):
 def test_an_application_in_a_file_is_left_alone(run_service, receiver):
     """No public door shows it: uWSGI runs the file and takes the application out of it in C. Its logs arrive."""
     command = UWSGI.replace("--module application:app", "--wsgi-file application.py --callable app")
-    service = run_service(command, files={"application.py": PLAIN})
+    service = run_service(command, files={"application.py": PLAIN}, env={"HIGHLIGHT_DEBUG": "true"})
+    service.expect("")
     bare = run_service(command, files={"application.py": PLAIN}, bare=True)
     assert service.raw(WANTED["hello"]) == bare.raw(WANTED["hello"])
 
     receiver.wait(logs=1)
     assert (receiver.spans, told(receiver)) == ([], [("hello ann", None)])
+    said = "highlight: uwsgi: application.py is run without an import: its requests are seen if a framework serves them"
+    assert said in service.agent_lines
