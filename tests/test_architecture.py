@@ -18,6 +18,7 @@ AT_START = ["__init__", "bootstrap", "config", "ecosystem", "guard", "imports", 
 AT_START += ["active", "later"]
 PROTOCOLS = ["wsgi", "asgi", "serving", "messaging", "outside", "loops"]
 PROTOCOLS += ["aws", "aws_lambda", "grpc_client", "grpc_server", "httpx_client", "processes", "urllib3_client"]
+PROTOCOLS += ["azure_functions"]
 BEFORE_OPENTELEMETRY = [*AT_START, "patching", *PROTOCOLS, *INTEGRATIONS]
 FOR_INTEGRATIONS = {"active", "config", "ecosystem", "guard", "imports", "later", "lifecycle", "patching", *PROTOCOLS}
 
