@@ -24,7 +24,10 @@ def patch(flask: ModuleType) -> None:
     wrap(flask.Flask, "handle_user_exception", answered_by_handler)
     # Extensions that answer exceptions themselves send it as well. Held: a weak receiver may go away so late at the
     # program's end that blinker complains.
-    flask.got_request_exception.connect(record_error, weak=False)
+    try:
+        flask.got_request_exception.connect(record_error, weak=False)
+    except RuntimeError:  # before 2.3, signals need blinker, which may not be there; the method is what sends this one
+        wrap(flask.Flask, "handle_exception", unanswered)
 
 
 def name_span(call: Call) -> Generator[None, Any, None]:
@@ -40,6 +43,11 @@ def record_error(app: Any, exception: BaseException, **_: Any) -> None:
     if app.config["PROPAGATE_EXCEPTIONS"] and app.config["TRAP_HTTP_EXCEPTIONS"]:
         return  # Connexion's way: Flask answers none at all, whoever is outside makes a 4xx or a 5xx of each
     errors.record(exception)
+
+
+def unanswered(call: Call) -> Generator[None, Any, None]:
+    record_error(call.instance, call["e"])
+    yield
 
 
 def answered_by_handler(call: Call) -> Generator[None, Any, None]:
