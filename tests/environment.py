@@ -42,7 +42,17 @@ def make(
 
 def beside(name: str, requirements: list[str], *, python: str = sys.executable) -> str:
     """Make an environment for tests of what cannot be installed beside the rest; return its interpreter."""
-    return make(ROOT / f".venv-test-{name}-3.{sys.version_info.minor}", requirements, python=python)
+    folder = Path(os.environ.get("TESTS_BESIDE", ROOT))  # in the matrix: beside that row's own
+    return make(folder / f".venv-test-{name}-3.{sys.version_info.minor}", requirements, python=python)
+
+
+def every_python() -> None:
+    """Make each Python that pyenv has answer to its name (`python3.13`), after the one that runs this."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = [version.name for version in sorted(root.glob("versions/3.*")) if (version / "bin" / "python").exists()]
+    if found and shutil.which("pyenv"):
+        first = [name for name in found if name.startswith(f"3.{sys.version_info.minor}.")]
+        os.environ["PYENV_VERSION"] = ":".join(dict.fromkeys([*first, *found]))
 
 
 def _without_ensurepip(python: str, folder: Path) -> None:

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from highlight_autoinstrument.config import SETTINGS  # noqa: E402
+from tests.matrix import versions  # noqa: E402
 
 README = ROOT / "README.md"
 INTEGRATIONS = ROOT / "highlight_autoinstrument" / "integrations"
@@ -26,12 +27,13 @@ def settings() -> str:
 
 
 def integrations() -> str:
-    """One row for each file: its name, by which it can be disabled, and the sentence at its top."""
-    rows = ["| name | what it does | lines |", "|---|---|---|"]
+    """One row for each file: its name, by which it can be disabled, its first sentence, and the versions tested."""
+    tested = versions.supported()
+    rows = ["| name | what it does | tested with | lines |", "|---|---|---|---|"]
     for file in sorted(INTEGRATIONS.glob("[!_]*.py")):
         source = file.read_text()
         sentence = (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
-        rows.append(f"| `{file.stem}` | {sentence} | {len(source.splitlines())} |")
+        rows.append(f"| `{file.stem}` | {sentence} | {tested[file.stem]} | {len(source.splitlines())} |")
     return "\n".join(rows)
 
 

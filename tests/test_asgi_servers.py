@@ -6,6 +6,7 @@ import re
 import signal
 
 import pytest
+from uvicorn.config import WS_PROTOCOLS
 
 from tests.support.services import wait_until
 
@@ -82,9 +83,10 @@ async def room(websocket: WebSocket, name: str):
 """
 APPS = {"plain": PLAIN, "starlette": STARLETTE, "fastapi": FASTAPI}
 UVICORN = "uvicorn app:app --port {port}"
+WEBSOCKETS = "websockets-sansio" if "websockets-sansio" in WS_PROTOCOLS else "websockets"  # which older ones have
 SERVERS = {
     "uvicorn": f"{UVICORN} --loop asyncio --http h11 --ws wsproto --log-level critical",
-    "uvicorn-uvloop": f"{UVICORN} --loop uvloop --http httptools --ws websockets-sansio --log-level critical",
+    "uvicorn-uvloop": f"{UVICORN} --loop uvloop --http httptools --ws {WEBSOCKETS} --log-level critical",
     "granian": "granian --interface asgi --host 127.0.0.1 --port {port} --log-level critical app:app",
     "hypercorn": "hypercorn app:app --bind 127.0.0.1:{port} --log-level critical",
     "hypercorn-uvloop": "hypercorn app:app --bind 127.0.0.1:{port} -k uvloop --log-level critical",

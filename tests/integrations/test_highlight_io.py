@@ -60,7 +60,7 @@ span, record = observe.start_span, observe.record_exception
     + FLASK
 )
 SDKS = {
-    "highlight_io": (HIGHLIGHT, ["highlight-io==0.10.2"]),
+    "highlight_io": (HIGHLIGHT, ["highlight-io"]),
     "ldobserve": (LAUNCHDARKLY, ["launchdarkly-observability"]),
 }
 SESSION = {"x-highlight-request": "s1/r1"}

@@ -201,7 +201,13 @@ from application import app
 wsgi.server(eventlet.listen(("127.0.0.1", int(os.environ["PORT"]))), app)
 """
 
-GUNICORN = "gunicorn --no-control-socket -b 127.0.0.1:{port} "
+try:
+    from gunicorn import config
+except ImportError:  # in a row of the matrix that is about another server
+    config = None
+# Older ones have no control socket, and refuse the option.
+CONTROL = " --no-control-socket" if hasattr(config, "ControlSocketDisable") else ""
+GUNICORN = f"gunicorn{CONTROL} -b 127.0.0.1:{{port}} "
 SERVERS = {
     "gunicorn-sync": GUNICORN + "application:app",
     "gunicorn-gthread": GUNICORN + "-k gthread --threads 4 application:app",

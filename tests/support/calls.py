@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import importlib
 import json
 import sys
 import traceback
@@ -12,14 +13,20 @@ import urllib.request
 from functools import partial
 from urllib.parse import urlsplit
 
-import aiohttp
-import curl_cffi
-import httplib2
-import httpx
-import httpx2
-import requests
-import urllib3
 
+def library(name):
+    """One of the clients; in a row of the matrix, which is about one of them, others may not be there."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return None
+
+
+aiohttp, curl_cffi, httplib2, httpx, httpx2, requests, urllib3 = map(
+    library, ("aiohttp", "curl_cffi", "httplib2", "httpx", "httpx2", "requests", "urllib3")
+)
 TIMEOUT_SECONDS = 0.5
 
 
@@ -120,7 +127,7 @@ async def curl_cffi_async(url, headers, body=None):
         return response.status_code, response.content, response.request.headers.multi_items()
 
 
-CLIENTS = {
+ALL_CLIENTS = {
     "http.client": http_client,
     "urllib": urllib_,
     "urllib3": urllib3_,
@@ -133,6 +140,11 @@ CLIENTS = {
     "curl_cffi": curl_cffi_sync,
     "curl_cffi-async": curl_cffi_async,
     "aiohttp": aiohttp_,
+}
+CLIENTS = {
+    name: client
+    for name, client in ALL_CLIENTS.items()
+    if globals().get(name.removesuffix("-async")) is not None or name in ("http.client", "urllib")
 }
 
 

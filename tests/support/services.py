@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import importlib.util
+import inspect
 import os
 import random
 import re
@@ -239,7 +240,8 @@ class Service:
         """A websocket, to be used in a `with`."""
         from websockets.sync.client import connect
 
-        return connect(f"ws://127.0.0.1:{self.port}{path}", additional_headers=dict(headers or {}), proxy=None)
+        proxy = {"proxy": None} if "proxy" in inspect.signature(connect).parameters else {}  # older ones know of none
+        return connect(f"ws://127.0.0.1:{self.port}{path}", additional_headers=dict(headers or {}), **proxy)
 
     def raw(self, data: bytes, timeout: float = 10) -> bytes:
         """Send bytes, and return all that comes back until the server hangs up or says nothing for a while."""

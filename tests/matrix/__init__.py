@@ -1,0 +1,1 @@
+"""The matrix of versions: which ones, and what runs them."""
