@@ -315,7 +315,7 @@ def test_no_proxy_names_those_that_are_reached_directly(run_python, receiver, ex
         ("https_proxy", "https://collector.invalid", "http://tell:nobody"),
         ("HTTP_PROXY", "http://collector.invalid", "tell:nobody@proxy.invalid:70000"),
         ("ALL_PROXY", "http://collector.invalid", "socks5://tell:nobody@proxy.invalid:1080"),
-        ("http_proxy", "http://collector.invalid", "http://tell:nobody@[::proxy]:1"),
+        ("http_proxy", "http://collector.invalid", "http://tell:nobody@[::1:1"),
     ],
 )
 def test_what_is_no_proxy_is_named_and_not_shown(tmp_path, variable, endpoint, value):
