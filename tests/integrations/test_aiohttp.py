@@ -100,7 +100,7 @@ async def room(request):
         await socket.send_str("fine")
     return socket
 
-@routes.options("/order")
+@routes.route("OPTIONS", "/order")
 async def preflight(request):
     asked = request.headers.get("Access-Control-Request-Headers", "")
     answer = {"Access-Control-Allow-Origin": "https://shop.example", "Access-Control-Allow-Headers": "content-type"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import rq
 
 JOBS = """
 import logging, os, signal
@@ -110,7 +111,7 @@ if sys.argv[2:] == ["scheduled"]:
 worker.work(burst=True, logging_level="WARNING")
 logging.getLogger("app").warning("done")
 """
-KINDS = ["Worker", "SimpleWorker", "SpawnWorker"]
+KINDS = [kind for kind in ("Worker", "SimpleWorker", "SpawnWorker") if hasattr(rq, kind)]  # older ones have two
 
 
 @pytest.fixture

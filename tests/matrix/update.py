@@ -53,10 +53,16 @@ def main() -> None:
         write("seen", {name: passed(name, table) for name, table in read().items()})
         return
     names = sys.argv[1:] or [name for name in read() if name != "Python"]
-    write("versions", {name: choose(releases(name), read()[name]["oldest"]) for name in names})
+    write("versions", {name: of_library(name, read()[name]) for name in names})
     text = FILE.read_text()
     today = datetime.now(timezone.utc).date()
     FILE.write_text(re.sub(r"^resolved_on = .*$", f'resolved_on = "{today}"', text, flags=re.MULTILINE))
+
+
+def of_library(name: str, table: dict) -> list[str]:
+    """The versions that the matrix has of a library."""
+    below = table.get("below")
+    return choose([each for each in releases(name) if not below or key(each) < key(below)], table["oldest"])
 
 
 def passed(name: str, table: dict) -> list[str]:
