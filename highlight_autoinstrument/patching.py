@@ -219,6 +219,8 @@ def _hooked_object(function: Callable[..., Any], switch: Switch, names: Sequence
             names = list(inspect.signature(function).parameters)
         except (TypeError, ValueError):
             pass
+        if names[:1] == ["self"]:  # a compiled method: what it is bound to is not among the arguments here
+            names = names[1:]
     parameters = {name: position for position, name in enumerate(names)}
     wrapper: Callable[..., Any]
     if inspect.iscoroutinefunction(function):  # a bound method, a partial

@@ -168,6 +168,23 @@ def test_a_hook_knows_the_arguments_of_a_built_in_that_does_not_tell_them():
     assert (Words().pop("a", "b"), Words().pop("c", "d")) == ("A", "C")
 
 
+@pytest.mark.parametrize("bound", [True, False])
+def test_a_hook_knows_the_arguments_of_a_compiled_method(bound):
+    library = type("Library", (dict,), {"get": dict.get})
+    seen = []
+
+    def hook(call):
+        seen.append((call.instance, call["key"], call.get("default")))
+        call["key"] = "b"
+        yield
+
+    patching.wrap(library, "get", hook)
+    of = library(a=1, b=2)
+
+    assert (of.get("a", 5) if bound else library.get(of, "a", 5)) == 2
+    assert seen == [(of, "a", 5)]
+
+
 def test_a_hook_adds_an_argument_that_was_not_given(library):
     def hook(call):
         call["timeout"] = 9
