@@ -36,8 +36,19 @@ def test_a_library_has_its_oldest_and_a_newest_version(name):
     assert table["seen"] == [version for version in chosen if version in table["seen"]]
     assert table["seen"], "nothing has passed: python3 tests/matrix/update.py --seen"
     assert set(table) <= {
-        "integrations", "tests", "oldest", "below", "why", "versions", "seen", "needs", "with", "python", "together", "beside"
-    }  # fmt: skip
+        "integrations",
+        "tests",
+        "oldest",
+        "below",
+        "why",
+        "versions",
+        "seen",
+        "needs",
+        "with",
+        "python",
+        "together",
+        "beside",
+    }
     for key in (*table.get("with", {}), *table.get("python", {})):
         assert any(each == key or (key.endswith(".") and each.startswith(key)) for each in chosen), key
 
