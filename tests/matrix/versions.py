@@ -67,6 +67,8 @@ def integrations_of(name: str, table: dict) -> list[str]:
 
 def span(versions: list[str]) -> str:
     """Versions as the README tells them: `2.2 - 3.1`."""
+    if not versions:
+        return "none yet"
     oldest = versions[0].removesuffix(".0") if versions[0].count(".") > 1 else versions[0]
     newest = ".".join(versions[-1].split(".")[:2])
     if oldest.startswith(f"{newest}."):
