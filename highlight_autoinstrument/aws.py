@@ -228,7 +228,7 @@ def _texts(attributes: Any) -> dict[str, str]:
     if isinstance(attributes, dict):
         for name in NAMES:
             value = attributes.get(name)
-            if isinstance(value, dict):
+            if isinstance(value, dict) and value.get("Type") != "Binary":  # SNS has no other name for that one's base64
                 texts = (value.get(key) for key in ("StringValue", "stringValue", "Value"))
                 text = next((text for text in texts if isinstance(text, str)), None)
                 if text is not None:
