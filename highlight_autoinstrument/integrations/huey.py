@@ -58,12 +58,12 @@ def pack(call: Call) -> Generator[None, Any, Any]:
 
 def unpack(call: Call) -> Generator[None, Any, None]:
     message = call["message"]
-    headers = getattr(message.kwargs, HEADERS, None) or {}
-    if headers:
+    packed = hasattr(message.kwargs, HEADERS)
+    if packed:
         call["message"] = message._replace(kwargs=dict(message.kwargs))
     task = yield
-    if headers:
-        vars(task)[HEADERS] = headers
+    if packed:
+        vars(task)[HEADERS] = getattr(message.kwargs, HEADERS)
 
 
 def process(call: Call) -> Generator[None, Any, None]:
