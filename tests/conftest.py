@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,11 @@ from tests.support.services import Service, run_program
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+# A shell has its background jobs ignore SIGINT, and a program that ignores it has its children do so too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
@@ -72,10 +78,16 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[brokers.K
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Redis."""
-    with brokers.redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
+def redis_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[str]]:
+    """Redis: the URL of one database after the other."""
+    with brokers.redis(tmp_path_factory.mktemp("redis")) as urls:
+        yield urls
+
+
+@pytest.fixture(scope="module")
+def redis_url(redis_databases: Iterator[str]) -> str:
+    """A database of Redis for each file of tests: libraries give their keys the same names, and other types."""
+    return next(redis_databases)
 
 
 @pytest.fixture(scope="session")

@@ -380,7 +380,7 @@ def test_a_service_that_ends_at_once_fails_with_its_output(tmp_path):
 def test_a_service_that_never_listens_is_killed(tmp_path, monkeypatch):
     pid = tmp_path / "pid"
 
-    def impatient(condition, _, what):
+    def impatient(condition, what):
         wait_until(lambda: pid.exists() and pid.read_text().endswith("."))
         wait_until(condition, 0.1, what)
 

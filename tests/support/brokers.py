@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .services import BIN, accepts, free_port, wait_until
+from .services import BIN, PATIENCE_SECONDS, accepts, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def running(
-    command: Sequence[str], port: int, folder: Path, env: dict[str, str] | None = None, seconds: float = 30
+    command: Sequence[str],
+    port: int,
+    folder: Path,
+    env: dict[str, str] | None = None,
+    seconds: float = PATIENCE_SECONDS,
 ) -> Iterator[None]:
     """Run a server until the end of the block, which begins when it listens on the port."""
     log = folder / f"{os.path.basename(command[0])}.log"
@@ -75,12 +79,12 @@ def kafka(folder: Path) -> Iterator[Kafka]:
 
 
 @contextmanager
-def redis(folder: Path) -> Iterator[str]:
-    """Start Redis; gives its URL."""
+def redis(folder: Path) -> Iterator[Iterator[str]]:
+    """Start Redis; gives the URLs of its databases."""
     port = free_port()
     command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
-    with running(command, port, folder):
-        yield f"redis://127.0.0.1:{port}/0"
+    with running([*command, "--databases", "100"], port, folder):
+        yield (f"redis://127.0.0.1:{port}/{database}" for database in range(100))
 
 
 @contextmanager
@@ -113,7 +117,7 @@ def rabbitmq(folder: Path) -> Iterator[str]:
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1",
     }
     try:
-        with running(["/usr/lib/rabbitmq/bin/rabbitmq-server"], port, folder, env, seconds=60):
+        with running(["/usr/lib/rabbitmq/bin/rabbitmq-server"], port, folder, env, seconds=3 * PATIENCE_SECONDS):
             yield f"amqp://guest:guest@127.0.0.1:{port}/"
     finally:
         subprocess.run(

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from .records import Error, Log, Metric, Span, decode_logs, decode_metrics, decode_traces, errors_of
+from .services import PATIENCE_SECONDS
 
 QUIET_SECONDS = 0.4
 PROTOBUF = "application/x-protobuf"
@@ -95,7 +96,7 @@ class Received:
         """All errors, wherever they came: events of spans and log records."""
         return errors_of(self.spans, self.logs)
 
-    def wait(self, spans: int = 0, logs: int = 0, errors: int = 0, timeout: float = 20) -> None:
+    def wait(self, spans: int = 0, logs: int = 0, errors: int = 0, timeout: float = PATIENCE_SECONDS) -> None:
         """Wait until so many have arrived, and then until no more come: what is too much shall be seen."""
 
         def enough() -> bool:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     from websockets.sync.client import ClientConnection
 
+# How long anything is waited for that shall come. Only what never comes takes so long, or a machine that is busy with
+# other things: it is no part of what a test promises.
+PATIENCE_SECONDS = 60
+
 BIN = Path(sys.executable).parent
 LAUNCHER = BIN / "highlight-run"
 AGENT = tuple(
@@ -52,7 +56,7 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0 and probe.getsockname()[1] != port
 
 
-def wait_until(condition: Callable[[], object], timeout: float = 20, what: str = "") -> None:
+def wait_until(condition: Callable[[], object], timeout: float = PATIENCE_SECONDS, what: str = "") -> None:
     """Ask again and again until the condition holds."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -179,7 +183,7 @@ class Service:
             return condition()
 
         try:
-            wait_until(ready, 30, what)
+            wait_until(ready, what=what)
         except AssertionError as error:
             msg = f"{error}\n{self.output}"
             raise AssertionError(msg) from None
@@ -220,7 +224,7 @@ class Service:
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> Response:
         """One request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         try:
             connection.request(method, path, body, dict(headers or {}))
             answer = connection.getresponse()
@@ -234,7 +238,7 @@ class Service:
 
     def connect(self) -> http.client.HTTPConnection:
         """A connection to be kept open; the test closes it."""
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
 
     def websocket(self, path: str, headers: Mapping[str, str] | None = None) -> ClientConnection:
         """A websocket, to be used in a `with`."""
@@ -255,7 +259,7 @@ class Service:
                 pass
             return received
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 20) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = PATIENCE_SECONDS) -> int:
         """Send a signal to the process, and return its exit status (negative: the signal that it died by)."""
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -284,7 +288,7 @@ def run_program(
     env: Mapping[str, str] | None = None,
     python: str = sys.executable,
     folder: Path | None = None,
-    timeout: float = 60,
+    timeout: float = 2 * PATIENCE_SECONDS,
     name: str = "program",
     files: Mapping[str, str] | None = None,
     measured: bool = True,
