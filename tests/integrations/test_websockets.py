@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import websockets.sync.client
 
 from tests.support.services import free_port
 
@@ -82,6 +83,7 @@ def process_request(connection, request):
 
 async def main():
     async with serve(handler, "127.0.0.1", int(os.environ["PORT"]), process_request=process_request) as server:
+        print("listening", flush=True)
         await server.serve_forever()
 
 asyncio.run(main())
@@ -172,6 +174,10 @@ def test_each_hop_of_a_redirect_is_decided_anew(calling, run_service, server, re
     second = call(service, kind, f"ws://127.0.0.1:{server.port}/to?{away.replace('127.0.0.1', 'localhost')}")
 
     receiver.wait(spans=4)
+    if kind == "sync" and not hasattr(websockets.sync.client, "reconnect"):  # before 17.0 it follows none
+        assert seen(receiver) == [("POST /call", "SERVER", "s1", "UNSET"), ("GET", "CLIENT", "s1", "ERROR")] * 2
+        assert first == second == ["InvalidStatus", "server rejected WebSocket connection: HTTP 302"]
+        return
     assert seen(receiver) == [("POST /call", "SERVER", "s1", "UNSET"), ("GET", "CLIENT", "s1", "UNSET")] * 2
     assert first == [f"hi {[[], [], ['1'], []]}", None]
     assert second == [carried(receiver.spans[3]), None]
@@ -193,7 +199,9 @@ def test_outside_a_unit_of_work_nothing_is_added(run_python, server, receiver):
 
 @pytest.mark.parametrize("source", [ASYNC_SERVER, SYNC_SERVER], ids=["asyncio", "sync"])
 def test_a_served_connection_is_a_unit_of_work(run_service, receiver, source):
-    service = run_service("python server.py", files={"server.py": source}, env={"LEVEL": "ERROR"})
+    # Not by a look at the port: some versions log a connection that asks for nothing as an error.
+    files, env = {"server.py": source}, {"LEVEL": "ERROR"}
+    service = run_service("python server.py", files=files, env=env, wait=lambda service: "listening" in service.stdout)
     for number, headers in enumerate((SESSION, {}, {"x-highlight-request": "null"}, {"x-highlight-request": "/r4"})):
         with service.websocket(f"/room?n={number}", headers) as websocket:
             websocket.send(f"message {number}")
