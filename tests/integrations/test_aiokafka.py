@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.support import brokers
+from tests.support import brokers, hostile
 from tests.support.services import wait_until
 
 PRODUCER = """
@@ -338,13 +338,53 @@ STRANGE = [
 ]
 
 
-def test_strange_headers_are_delivered_and_give_no_session(produce, consume, receiver):
+def test_strange_headers_of_a_request_are_sent_as_they_are(produce, consume, receiver):
     produce(*(("aio-strange", "s1", headers) for headers in STRANGE))
     consume("aio-strange", "iterate", len(STRANGE))
 
     receiver.wait(spans=len(STRANGE))
     assert [span.session for span in receiver.spans] == [None] * 4 + ["s1", "s1", "s9"]
     assert receiver.errors == []
+
+
+HOSTILE = """
+import asyncio, logging, os, sys
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from confluent_kafka import Producer
+from hostile import told
+from sent import SENT
+
+topic, broker = os.environ["TOPIC"], os.environ["BROKER"]
+log = logging.getLogger("app")
+
+async def receive():
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False)
+    await consumer.start()
+    consumer.assign([TopicPartition(topic, 0)])
+    await consumer.seek_to_beginning()
+    for _ in SENT:
+        message = await consumer.getone()
+        number = message.value.decode()
+        log.warning(number)
+        print(told(number, message.headers))
+    await consumer.stop()
+
+if sys.argv[1] == "send":
+    producer = Producer({"bootstrap.servers": broker, "message.max.bytes": 3_000_000})
+    for number, _, pairs, _ in SENT:
+        headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]
+        producer.produce(topic, str(number).encode(), headers=headers)
+        print(told(number, tuple(headers)))
+    assert producer.flush(20) == 0
+else:
+    asyncio.run(receive())
+"""
+
+
+def test_hostile_headers_are_delivered_and_the_consumer_goes_on(run_python, receiver, kafka_broker):
+    topic = kafka_broker.topic("aio-hostile")
+    env = {"BROKER": kafka_broker.address, "TOPIC": topic}
+    hostile.exchange(run_python, receiver, HOSTILE, f"process {topic}", "str bytes NoneType", env, repeated="first")
 
 
 def test_a_batch_is_sent_as_it_is_and_a_wrong_call_fails_as_ever(producer, consume, receiver, kafka_broker):

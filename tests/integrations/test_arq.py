@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests import environment
+from tests.support import hostile
 
 APP = """
 import logging, os
@@ -244,3 +245,40 @@ def test_strange_jobs_are_no_session(run_service, run_python, receiver, redis_ur
         "deserializing job n2 failed",
     ]
     assert [error.type.rpartition(".")[2] for error in receiver.errors] == ["DeserializationError"] * 2
+
+
+HOSTILE = """
+import asyncio, logging, os, pickle, sys
+from arq import create_pool
+from arq.connections import RedisSettings
+from arq.worker import Worker
+from hostile import told
+from sent import SENT
+
+settings = RedisSettings.from_dsn(os.environ["BROKER"])
+log = logging.getLogger("app")
+
+async def work(ctx, *args, **kwargs):
+    log.warning(args[0])
+    print(told(args[0], [args, kwargs]))
+
+async def send():
+    pool = await create_pool(settings)
+    for number, _, pairs, _ in SENT:
+        args, kwargs = (str(number),), {"mine": "yours"}
+        job = {"t": None, "f": "work", "a": args, "k": kwargs, "et": 1, **dict(pairs)}
+        await pool.set(f"arq:job:h{number}", pickle.dumps(job))
+        await pool.zadd("hostile", {f"h{number}": number + 1})
+        print(told(number, [args, kwargs]))
+
+if sys.argv[1] == "send":
+    asyncio.run(send())
+else:
+    Worker([work], burst=True, queue_name="hostile", redis_settings=settings, poll_delay=0.02).run()
+"""
+
+
+def test_hostile_headers_are_delivered_and_the_worker_goes_on(run_python, receiver, redis_url, python):
+    kinds = "str bytes int bool list dict NoneType"
+    env = {"BROKER": redis_url}
+    hostile.exchange(run_python, receiver, HOSTILE, "process work", kinds, env, python=python)

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from tests.support import hostile
 from tests.support.target import Target
 
 SERVICE = """
@@ -439,18 +440,72 @@ def test_the_application_gets_the_message_that_it_would_have_got(aws, consume, r
     assert [(span.kind, span.session) for span in receiver.spans] == [("CONSUMER", "s1")] * len(ASKED)
 
 
-STRANGE = ["null", "a" * 100_000 + "/r", "\u00fc/r", "s\r\nx: y/r", ("Binary", b"s1/r1"), ("Number", "7")]
+HOSTILE = """
+import json, logging, os, sys
+import boto3
+from hostile import NAMES, told
+from sent import SENT
+
+sqs = boto3.client("sqs", endpoint_url=os.environ["AWS_URL"])
+sns = boto3.client("sns", endpoint_url=os.environ["AWS_URL"])
+queues = {
+    role: sqs.create_queue(QueueName=os.environ["QUEUE"] + role)["QueueUrl"] for role in ("receive", "bare")
+}
+topic = sns.create_topic(Name=os.environ["QUEUE"])["TopicArn"]
+log = logging.getLogger("app")
+
+def attributes(pairs):
+    types = {str: ("String", "StringValue"), bytes: ("Binary", "BinaryValue"), int: ("Number", "StringValue")}
+    found = {}
+    for name, value in pairs:
+        kind, key = types[type(value)]
+        found[name] = {"DataType": kind, key: value if kind != "Number" else str(value)}
+    return found
+
+def send(number, pairs):
+    if os.environ["WAY"] == "sns":
+        sns.publish(TopicArn=topic, Message=str(number), MessageAttributes=attributes(pairs))
+        return
+    for queue in queues.values():
+        sqs.send_message(QueueUrl=queue, MessageBody=str(number), MessageAttributes=attributes(pairs))
+
+if sys.argv[1] == "send":
+    if os.environ["WAY"] == "sns":
+        for queue in queues.values():
+            arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+            sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    for number, _, pairs, _ in SENT:
+        send(number, pairs)
+else:
+    left = len(SENT)
+    while left:
+        asked = {"MessageAttributeNames": json.loads(os.environ["ASKED"]), "WaitTimeSeconds": 1}
+        for message in sqs.receive_message(QueueUrl=queues[sys.argv[1]], **asked).get("Messages", ()):
+            body = message["Body"]
+            seen = [message.get("MessageAttributes")]
+            if body.startswith("{"):
+                notice = json.loads(body)
+                body, seen = notice["Message"], [*seen, notice.get("MessageAttributes")]
+            log.warning(body)
+            print(told(body, seen))
+            left -= 1
+"""
 
 
-def test_strange_attributes_are_delivered_and_give_no_session(aws, consume, receiver):
-    queue = aws.queue("strange")
-    for value in STRANGE:
-        kind, content = value if isinstance(value, tuple) else ("String", value)
-        attribute = {"DataType": kind, "BinaryValue" if kind == "Binary" else "StringValue": content}
-        attributes = {"x-highlight-request": attribute, "traceparent": {"DataType": "String", "StringValue": "00-zz"}}
-        aws.client("sqs").send_message(QueueUrl=queue, MessageBody="{", MessageAttributes=attributes)
-    consume("one", queue, len(STRANGE))
-
-    receiver.wait(spans=2 * len(STRANGE))
-    assert [span.session for span in receiver.spans if span.kind == "CONSUMER"] == [None] * 5 + ["7"]
-    assert receiver.errors == []
+@pytest.mark.parametrize(("way", "asked"), [("sqs", ["All"]), ("sqs", []), ("sns", [])])
+def test_hostile_attributes_are_delivered_and_the_consumer_goes_on(run_python, receiver, aws_url, way, asked):
+    queue = f"hostile-{way}-{len(asked)}-"
+    env = {**AWS, "AWS_URL": aws_url, "WAY": way, "QUEUE": queue, "ASKED": json.dumps(asked)}
+    # Names of another case are other attributes, an empty value is refused, and a quarter of a megabyte is the limit.
+    without = ("another case", "empty", "a number")
+    hostile.exchange(
+        run_python,
+        receiver,
+        HOSTILE,
+        f"process {queue}receive",
+        "str bytes int",
+        env,
+        bare=True,
+        longest=200_000,
+        without=without,
+    )

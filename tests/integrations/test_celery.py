@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support import hostile
 from tests.support.services import wait_until
 
 TASKS = """
@@ -469,3 +470,35 @@ def test_an_eager_task_is_a_part_of_its_request(run_service, receiver, redis_url
     receiver.wait(spans=1, errors=1)
     assert errors(receiver) == [("LookupError", "no such order", "s2", "span")]
     assert len(receiver.spans) == 1
+
+
+HOSTILE = """
+import logging, os, sys
+from celery import Celery
+from hostile import NAMES, told
+from sent import SENT
+
+app = Celery("program", broker=os.environ["BROKER"])
+app.conf.update(task_default_queue="hostile", worker_hijack_root_logger=False, worker_redirect_stdouts=False)
+log = logging.getLogger("app")
+
+def of_the_table(headers):
+    return {name: value for name, value in (headers or {}).items() if name.lower() in NAMES}
+
+@app.task(bind=True, name="work")
+def work(self, number):
+    log.warning(number)
+    print(told(number, of_the_table(self.request.headers)))
+
+if sys.argv[1] == "send":
+    for number, _, pairs, _ in SENT:
+        work.apply_async((str(number),), headers=dict(pairs))
+        print(told(number, dict(pairs)))
+"""
+
+
+def test_hostile_headers_are_delivered_and_the_worker_goes_on(run_python, run_service, receiver, redis_url):
+    worker = f"celery -A program worker --loglevel WARNING --pool solo {QUIET}"
+    kinds = "str int bool list dict NoneType"
+    env = {"BROKER": redis_url}
+    hostile.work_off(run_python, run_service, receiver, HOSTILE, worker, "process work", kinds, env)

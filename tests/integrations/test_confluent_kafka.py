@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.support import hostile
+
 PRODUCER = """
 import json, logging, os
 import confluent_kafka
@@ -358,13 +360,49 @@ STRANGE = [
 ]
 
 
-def test_strange_headers_are_delivered_and_give_no_session(produce, consume, receiver):
+def test_strange_headers_of_a_request_are_sent_as_they_are(produce, consume, receiver):
     produce("confluent-strange", [("s1", headers) for headers in STRANGE])
     consume("confluent-strange", "poll", len(STRANGE))
 
     receiver.wait(spans=len(STRANGE))
     assert [span.session for span in receiver.spans] == [None] * 4 + ["s1", None, "s1", "s9"]
     assert receiver.errors == []
+
+
+HOSTILE = """
+import logging, os, sys
+from confluent_kafka import Consumer, Producer, TopicPartition
+from hostile import told
+from sent import SENT
+
+topic, broker = os.environ["TOPIC"], os.environ["BROKER"]
+log = logging.getLogger("app")
+if sys.argv[1] == "send":
+    producer = Producer({"bootstrap.servers": broker, "message.max.bytes": 3_000_000})
+    for number, _, pairs, _ in SENT:
+        headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]
+        producer.produce(topic, str(number).encode(), headers=headers)
+        print(told(number, headers or None))
+    assert producer.flush(20) == 0
+else:
+    consumer = Consumer({"bootstrap.servers": broker, "group.id": topic, "enable.auto.commit": False})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    left = len(SENT)
+    while left:
+        message = consumer.poll(5)
+        if message is not None and message.error() is None:
+            number = message.value().decode()
+            log.warning(number)
+            print(told(number, message.headers()))
+            left -= 1
+    consumer.close()
+"""
+
+
+def test_hostile_headers_are_delivered_and_the_consumer_goes_on(run_python, receiver, kafka_broker):
+    topic = kafka_broker.topic("confluent-hostile")
+    env = {"BROKER": kafka_broker.address, "TOPIC": topic}
+    hostile.exchange(run_python, receiver, HOSTILE, f"process {topic}", "str bytes NoneType", env, repeated="first")
 
 
 def test_a_delivery_is_told_of_in_the_request_that_sent_the_message(producer, receiver, kafka_broker):

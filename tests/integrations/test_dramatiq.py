@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from tests.support import hostile
 from tests.support.services import wait_until
 
 ACTORS = """
@@ -215,3 +216,36 @@ def test_strange_options_are_delivered_and_are_no_session(run, receiver):
     # What is none at all (None) is filled in; all else stays as the application has put it there.
     assert sorted(told(receiver), key=str) == [("working on 1", "s1"), *[("working on 1", None)] * 6]
     assert receiver.errors == []
+
+
+HOSTILE = """
+import logging, os, sys
+import dramatiq
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.middleware import CurrentMessage
+from hostile import NAMES, told
+from sent import SENT
+
+broker = RedisBroker(url=os.environ["BROKER"], namespace="hostile")
+broker.add_middleware(CurrentMessage())
+dramatiq.set_broker(broker)
+log = logging.getLogger("app")
+
+@dramatiq.actor
+def work(number):
+    options = CurrentMessage.get_current_message().options
+    log.warning(number)
+    print(told(number, {name: value for name, value in options.items() if name.lower() in NAMES}))
+
+if sys.argv[1:] == ["send"]:
+    for number, _, pairs, _ in SENT:
+        work.send_with_options(args=(str(number),), **dict(pairs))
+        print(told(number, dict(pairs)))
+"""
+
+
+def test_hostile_options_are_delivered_and_the_worker_goes_on(run_python, run_service, receiver, redis_url):
+    kinds = "str int bool list dict NoneType"
+    worker = "dramatiq program -p 1 -t 1"
+    env = {"BROKER": redis_url}
+    hostile.work_off(run_python, run_service, receiver, HOSTILE, worker, "process work", kinds, env)

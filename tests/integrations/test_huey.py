@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from tests.support import hostile
 from tests.support.services import BIN, wait_until
 
 TASKS = """
@@ -271,3 +272,37 @@ def test_a_worker_without_the_agent_reads_a_task_and_strange_ids_are_no_session(
         ("_pickle.UnpicklingError", None),
         ("LookupError", None),
     ]
+
+
+HOSTILE = """
+import logging, os
+from collections import OrderedDict
+from hostile import told
+from huey import RedisHuey
+from sent import SENT
+
+huey = RedisHuey("hostile", url=os.environ["BROKER"])
+log = logging.getLogger("app")
+
+@huey.task(context=True)
+def work(number, task, **given):
+    log.warning(number)
+    print(told(number, [type(task.kwargs), task.args, given]))
+
+if __name__ == "__main__":
+    import program  # its name is a part of the task's
+
+    for number, _, pairs, _ in SENT:
+        message = program.huey._registry.create_message(program.work.s(str(number), mine="yours"))
+        kwargs = OrderedDict(message.kwargs)
+        kwargs._highlight_headers = dict(pairs)
+        huey.storage.enqueue(huey.serializer.serialize(message._replace(kwargs=kwargs)))
+        print(told(number, [dict, (str(number),), {"mine": "yours"}]))
+"""
+
+
+def test_hostile_headers_are_delivered_and_the_consumer_goes_on(run_python, run_service, receiver, redis_url):
+    kinds = "str bytes int bool list dict NoneType"
+    worker = "huey_consumer program.huey -w 1 -n -q"
+    env = {"BROKER": redis_url}
+    hostile.work_off(run_python, run_service, receiver, HOSTILE, worker, "process program.work", kinds, env)

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.support import hostile
+
 PRODUCER = """
 import json, logging, os
 from flask import Flask, request
@@ -353,13 +355,47 @@ STRANGE = [
 ]
 
 
-def test_strange_headers_are_delivered_and_give_no_session(produce, consume, receiver):
+def test_strange_headers_of_a_request_are_sent_as_they_are(produce, consume, receiver):
     produce("strange", [("s1", [header]) for header in STRANGE])
     consume("strange", "iterate", len(STRANGE))
 
     receiver.wait(spans=len(STRANGE))
     assert [span.session for span in receiver.spans] == [None] * 4 + ["s1"]
     assert receiver.errors == []
+
+
+HOSTILE = """
+import logging, os, sys
+from confluent_kafka import Producer
+from hostile import told
+from kafka import KafkaConsumer, TopicPartition
+from sent import SENT
+
+topic, broker = os.environ["TOPIC"], os.environ["BROKER"]
+log = logging.getLogger("app")
+if sys.argv[1] == "send":
+    producer = Producer({"bootstrap.servers": broker, "message.max.bytes": 3_000_000})  # kafka-python sends no nulls
+    for number, _, pairs, _ in SENT:
+        headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]
+        producer.produce(topic, str(number).encode(), headers=headers)
+        print(told(number, headers))
+    assert producer.flush(20) == 0
+else:
+    consumer = KafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False)
+    consumer.assign([TopicPartition(topic, 0)])
+    consumer.seek_to_beginning()
+    for _, message in zip(SENT, consumer):
+        number = message.value.decode()
+        log.warning(number)
+        print(told(number, message.headers))
+    consumer.close()
+"""
+
+
+def test_hostile_headers_are_delivered_and_the_consumer_goes_on(run_python, receiver, kafka_broker):
+    topic = kafka_broker.topic("hostile")
+    env = {"BROKER": kafka_broker.address, "TOPIC": topic}
+    hostile.exchange(run_python, receiver, HOSTILE, f"process {topic}", "str bytes NoneType", env, repeated="first")
 
 
 def test_a_message_that_is_sent_on_with_its_headers_keeps_them(produce, consume, receiver):

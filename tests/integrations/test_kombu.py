@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.support import hostile
+
 PRODUCER = """
 import json, logging, os
 from flask import Flask, request
@@ -254,8 +256,45 @@ def test_what_is_strange_or_fails(produce, consume, receiver, broker):
         assert [span.session for span in receiver.spans] == [None]
 
     receiver.clear()
-    produce("again", [("s1", None)], "/again", each=2)
-    consume("again", "nothing", 2)
+    produce("again-kombu", [("s1", None)], "/again", each=2)
+    consume("again-kombu", "nothing", 2)
     receiver.wait(spans=4, logs=3)
-    assert spans(receiver) == [("process again", "CONSUMER", "s1", "UNSET")] * 4
+    assert spans(receiver) == [("process again-kombu", "CONSUMER", "s1", "UNSET")] * 4
     assert told(receiver) == [("done", None), ("looking at it", "s1"), ("looking at it", "s1")]
+
+
+HOSTILE = """
+import logging, os, sys
+from hostile import told
+from kombu import Connection, Consumer, Queue
+from sent import SENT
+
+queue = Queue(os.environ["QUEUE"])
+log = logging.getLogger("app")
+done = []
+
+def work(body, message):
+    message.ack()
+    done.append(message)
+    log.warning(body)
+    print(told(body, message.headers))
+
+with Connection(os.environ["BROKER"]) as connection:
+    if sys.argv[1] == "send":
+        producer = connection.Producer()
+        for number, _, pairs, _ in SENT:
+            producer.publish(str(number), routing_key=queue.name, headers=dict(pairs), declare=[queue])
+            print(told(number, dict(pairs)))
+    else:
+        with Consumer(connection, [queue], callbacks=[work]):
+            while len(done) < len(SENT):
+                connection.drain_events(timeout=10)
+"""
+
+
+def test_hostile_headers_are_delivered_and_the_consumer_goes_on(run_python, receiver, broker):
+    env = {"BROKER": broker, "QUEUE": "kombu-hostile"}
+    # All headers together have to fit into one frame of RabbitMQ's.
+    longest = {} if "redis" in broker else {"longest": 100_000}
+    kinds = "str int bool list dict NoneType"
+    hostile.exchange(run_python, receiver, HOSTILE, "process kombu-hostile", kinds, env, **longest)

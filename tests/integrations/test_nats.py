@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support import hostile
+
 SERVICE = """
 import asyncio, contextlib, functools, logging, os
 import nats
@@ -333,22 +335,63 @@ def publish(url, subject, headers):
         assert answers.readline() == b"PONG\r\n"
 
 
-STRANGE = [
-    {},
-    {"x-highlight-request": "null"},
-    {"x-highlight-request": ""},
-    {"x-highlight-request": "s\tx/r"},
-    {"x-highlight-request": "\xc3\xbc/r", "traceparent": "00-zz"},
-    {"x-highlight-request": "a" * 500_000 + "/r"},
-]
+HOSTILE = """
+import asyncio, logging, os, socket, sys
+from urllib.parse import urlsplit
+import nats
+from hostile import told
+from sent import SENT
+
+address = urlsplit(os.environ["BROKER"])
+log = logging.getLogger("app")
+
+def send():
+    # Not by nats-py, which refuses to send much of this.
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        answers = connection.makefile("rb")
+        answers.readline()
+        connection.sendall(b'CONNECT {"headers":true,"verbose":false}\\r\\n')
+        for number, _, pairs, _ in SENT:
+            head = b"NATS/1.0\\r\\n"
+            for name, value in pairs:
+                head += name.encode() + b": " + (value.encode() if isinstance(value, str) else value) + b"\\r\\n"
+            head += b"\\r\\n"
+            body = str(number).encode()
+            sizes = f"{len(head)} {len(head) + len(body)}".encode()
+            connection.sendall(b"HPUB hostile " + sizes + b"\\r\\n" + head + body + b"\\r\\n")
+        connection.sendall(b"PING\\r\\n")
+        assert answers.readline() == b"PONG\\r\\n"
+
+async def receive():
+    left = list(SENT)
+    done = asyncio.Event()
+
+    async def work(message):
+        log.warning(message.data.decode())
+        print(told(message.data.decode(), message.headers))
+        left.pop()
+        if not left:
+            done.set()
+
+    connection = await nats.connect(os.environ["BROKER"])
+    callback = work if os.environ["WAY"] == "callback" else None
+    subscription = await connection.subscribe("hostile", cb=callback, pending_bytes_limit=100_000_000)
+    await connection.flush()
+    await asyncio.to_thread(send)
+    if callback:
+        await done.wait()
+    while left:
+        await work(await subscription.next_msg(timeout=10))
+    await connection.close()
+
+if sys.argv[1] != "send":  # nobody keeps a message until somebody asks for it
+    asyncio.run(receive())
+"""
 
 
-def test_strange_headers_are_delivered_and_give_no_session(service, receiver, nats_url):
-    for subject in ("callback.a", "iterate"):
-        for headers in STRANGE:
-            publish(nats_url, subject, headers)
-        receiver.wait(spans=len(STRANGE), logs=len(STRANGE))
-        assert spans(receiver) == [(f"process {subject}", "CONSUMER", None, "UNSET")] * len(STRANGE)
-        assert len(told(receiver)) == len(STRANGE)
-        assert receiver.errors == []
-        receiver.clear()
+@pytest.mark.parametrize("way", ["callback", "next"])
+def test_hostile_headers_are_delivered_and_the_consumer_goes_on(run_python, receiver, nats_url, way):
+    env = {"BROKER": nats_url, "WAY": way}
+    # NATS takes a megabyte in all, a line more is a header more, and of two by one name nats-py shows the last alone.
+    options = {"longest": 1_000_000, "repeated": "last", "without": ("two lines",)}
+    hostile.exchange(run_python, receiver, HOSTILE, "process hostile", "str bytes", env, bare=True, **options)

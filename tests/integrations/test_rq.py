@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import rq
 
+from tests.support import hostile
+
 JOBS = """
 import logging, os, signal
 
@@ -293,3 +295,45 @@ def test_strange_ids_are_no_session(enqueue, work, receiver):
     receiver.wait(spans=4, logs=5)
     assert told(receiver) == [("working on 15", None)] * 4 + [("done", None)]
     assert receiver.errors == []
+
+
+HOSTILE = """
+import logging, os, sys
+from hostile import NAMES, told
+from redis import Redis
+from rq import Queue, SimpleWorker, get_current_job
+from rq.job import Job
+from sent import SENT
+
+connection = Redis.from_url(os.environ["BROKER"])
+log = logging.getLogger("app")
+
+def fields(job):
+    raw = {name.decode(): value for name, value in sorted(connection.hgetall(job.key).items())}
+    return {name: value for name, value in raw.items() if name in NAMES}
+
+def work(number):
+    job = get_current_job()
+    log.warning(number)
+    job.save()
+    print(told(number, [fields(job), job.kwargs, job.meta]))
+
+if __name__ == "__main__":
+    queue = Queue("hostile", connection=connection)
+    if sys.argv[1] == "send":
+        for number, _, pairs, _ in SENT:
+            job = Job.create("program.work", (str(number),), connection=connection)
+            queue.enqueue_job(job)
+            if pairs:
+                connection.hset(job.key, mapping=dict(pairs))
+            print(told(number, [fields(job), {}, {}]))
+    else:
+        SimpleWorker([queue], connection=connection).work(burst=True, logging_level="WARNING")
+"""
+
+
+def test_hostile_fields_are_kept_and_the_worker_goes_on(run_python, receiver, redis_url):
+    env = {"BROKER": redis_url}
+    # The fields of a job's hash have one name each, and only those of ours are looked at.
+    without = ("another case",)
+    hostile.exchange(run_python, receiver, HOSTILE, "process program.work", "str bytes", env, without=without)

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from tests.support import hostile
 from tests.support.services import wait_until
 
 TASKS = """
@@ -230,3 +231,43 @@ def test_a_task_for_once_is_scheduled_with_the_ids_and_one_for_always_is_not(run
         ("POST /{way}/{number}", "s1"),
         ("send more", "s1"),
     ]
+
+
+HOSTILE = """
+import asyncio, logging, os, sys
+from hostile import NAMES, told
+from sent import SENT
+from taskiq import Context, TaskiqDepends
+from taskiq_nats import PullBasedJetStreamBroker
+
+broker = PullBasedJetStreamBroker(os.environ["BROKER"], subject="hostile", stream_name="hostile", durable="hostile")
+log = logging.getLogger("app")
+
+def of_the_table(labels):
+    return {name: value for name, value in labels.items() if name.lower() in NAMES}
+
+@broker.task(task_name="work")
+async def work(number: str, context: Context = TaskiqDepends()):
+    log.warning(number)
+    print(told(number, of_the_table(context.message.labels)))
+
+async def send():
+    await broker.startup()
+    for number, _, pairs, _ in SENT:
+        await work.kicker().with_labels(**dict(pairs)).kiq(str(number))
+        # What is of no type that taskiq knows comes as its text.
+        known = {name: value if type(value) in (str, bytes, int, bool) else str(value) for name, value in pairs}
+        print(told(number, known))
+    await broker.shutdown()
+
+if sys.argv[1:] == ["send"]:
+    asyncio.run(send())
+"""
+
+
+def test_hostile_labels_are_delivered_and_the_worker_goes_on(run_python, run_service, receiver, nats_url):
+    kinds = "str bytes int bool NoneType"
+    worker = "taskiq worker program:broker --workers 1 --log-level WARNING"
+    env = {"BROKER": nats_url}
+    # taskiq-nats sends the labels as headers as well, of which JetStream takes 64 kilobytes.
+    hostile.work_off(run_python, run_service, receiver, HOSTILE, worker, "process work", kinds, env, longest=60_000)
