@@ -27,6 +27,10 @@ _HEADERS = frozenset(
 )
 # Lists that may come in several lines, and what stands between their parts. HTTP/2's browsers send each cookie alone.
 _LISTS = {b"cookie": b"; ", b"baggage": b",", b"tracestate": b","}
+for _name in config.get().record_headers:
+    if _name.encode() not in _HEADERS:
+        _LISTS[_name.encode()] = b", "
+_HEADERS |= _LISTS.keys()
 
 
 def application(app: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,9 +147,10 @@ class Request:
                 self.note_raised()
                 if self.raised is not None:
                     errors.record_in(self.work.unit, self.raised)
-            if self._asked:
+            if self._asked or spans.RECORDED:
                 headers = list(message.get("headers") or ())  # may be an iterator, that can be gone through once
-                allowed = cors.allow_bytes(headers, self._asked, self._origin, status)
+                spans.note_headers(span, headers)
+                allowed = cors.allow_bytes(headers, self._asked, self._origin, status) if self._asked else None
                 return {**message, "headers": headers if allowed is None else allowed}
         elif kind == "http.response.body" and not message.get("more_body"):
             self.ended_ns = span.now_ns()

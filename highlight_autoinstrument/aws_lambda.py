@@ -49,6 +49,7 @@ def note_answer(span: Span, answer: Any) -> None:
     if isinstance(status, str) and status.isdecimal():
         status = int(status)
     spans.set_status_code(span, status)
+    spans.note_headers(span, _dict(_dict(answer).get("headers")).items())
 
 
 def note_failure(span: Span) -> None:

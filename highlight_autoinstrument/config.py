@@ -121,6 +121,48 @@ def _origins(value: str) -> str:
     return value
 
 
+class _PartlyError(ValueError):
+    """A list of which some entries can be used: those, and what is wrong with each of the others."""
+
+    def __init__(self, value: object, problems: list[str]) -> None:
+        self.value = value
+        self.problems = problems
+
+
+def _patterns(value: str) -> tuple[str, ...]:
+    """Names and `/regex/`, in a list as of tracing origins."""
+    from .origins import entries
+
+    found = list(entries(value))
+    problems = list(filter(None, map(_problem_of_pattern, found)))
+    if problems:
+        raise _PartlyError(tuple(entry for entry in found if not _problem_of_pattern(entry)), problems)
+    return tuple(found)
+
+
+def _problem_of_pattern(entry: str) -> str:
+    from .origins import compiled
+
+    try:
+        if entry.startswith("/"):
+            compiled(entry)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _header_names(value: str) -> tuple[str, ...]:
+    good, bad = [], []
+    for name in filter(None, (part.strip().lower() for part in value.split(","))):
+        if name.isascii() and name.replace("-", "").replace("_", "").isalnum():
+            good.append(name)
+        else:
+            bad.append(f"{name!r} is not the name of a header")
+    if bad:
+        raise _PartlyError(tuple(dict.fromkeys(good)), bad)
+    return tuple(dict.fromkeys(good))
+
+
 def _pairs(value: str) -> dict[str, str]:
     """`key=value,key=value`, percent-encoded, as OpenTelemetry's variables have it."""
     pairs = {}
@@ -232,6 +274,25 @@ SETTINGS = (
         True,
         "on or off",
         "`off`: the browser client's headers are not added to the application's CORS answers",
+    ),
+    Setting(
+        "redact",
+        "HIGHLIGHT_REDACT",
+        _patterns,
+        (),
+        "names and `/regex/` with commas between",
+        "what is not to be sent, besides passwords, tokens and the like: names (`ssn`, `card_*`), whose values are "
+        "replaced as attributes and in texts, and `/regex/`: the value of a key in which it is found is replaced, and "
+        "in a text what it matches",
+    ),
+    Setting(
+        "record_headers",
+        "HIGHLIGHT_RECORD_HEADERS",
+        _header_names,
+        (),
+        "names of headers with commas between",
+        "headers of requests and of their answers to record on server spans (default none); `Authorization`, cookies "
+        "and the like are replaced all the same",
     ),
     Setting(
         "resource_attributes",
@@ -421,6 +482,8 @@ class Config:
     disabled_integrations: frozenset[str]
     tracing_origins: str
     cors: bool
+    redact: tuple[str, ...]
+    record_headers: tuple[str, ...]
     resource_attributes: dict[str, str]
     sdk_disabled: bool
     protocol: str
@@ -482,6 +545,11 @@ def _read(setting: Setting, environ: Mapping[str, str], problems: list[str]) -> 
             continue
         try:
             return setting.parse(value.strip()), variable
+        except _PartlyError as partly:
+            problems += [
+                f"{variable}: {problem:.200}; it is ignored, the others are used" for problem in partly.problems
+            ]
+            return partly.value, variable
         except (ValueError, KeyError) as error:
             shown = str(printable(setting, value))
             shown = shown if len(shown) <= 100 else shown[:100] + "..."

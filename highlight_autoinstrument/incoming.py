@@ -9,7 +9,7 @@ from opentelemetry import context as otel
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
-from . import context, errors, guard, propagation
+from . import context, errors, guard, propagation, spans
 from .context import HighlightRequest, Unit
 from .recording import Span
 
@@ -46,6 +46,11 @@ def begin(name: str, kind: SpanKind, get: Callable[[str], str | None], attribute
 
     `get` returns what came in under a header of that name (lower case), or None.
     """
+    if spans.RECORDED and kind is SpanKind.SERVER and "http.request.method" in attributes:
+        for header in spans.RECORDED:
+            value = get(header)
+            if value is not None:
+                attributes[f"http.request.header.{header}"] = [value]
     ids, parent = read(get)
     state = propagation.parse_tracestate(get("tracestate")) if parent is not None else None
     if guard.debugging:

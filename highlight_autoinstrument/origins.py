@@ -61,7 +61,7 @@ class TracingOrigins:
     def parse(cls, text: str) -> TracingOrigins:
         """Read the setting. ValueError names the first bad entry."""
         origins = cls()
-        for entry in _entries(text):
+        for entry in entries(text):
             origins._add(entry)
         return origins
 
@@ -98,7 +98,7 @@ class TracingOrigins:
         elif entry.lower() == "internal":
             self._internal = True
         elif entry.startswith("/"):
-            self._patterns.append(_pattern(entry))
+            self._patterns.append(compiled(entry))
         else:
             name, port = _host_and_port(entry)
             below = name.startswith("*.")
@@ -136,7 +136,7 @@ class TracingOrigins:
         return False, f"{shown if port is None else f'{shown}:{port}'} is not a tracing origin"
 
 
-def _entries(text: str) -> Iterator[str]:
+def entries(text: str) -> Iterator[str]:
     """The entries of the list, in which commas within a /regex/ do not count."""
     while text := text.lstrip(" \t\r\n,"):
         end = _end_of_pattern(text) if text.startswith("/") else text.find(",")
@@ -158,7 +158,8 @@ def _end_of_pattern(text: str) -> int:
     return -1
 
 
-def _pattern(entry: str) -> re.Pattern[str]:
+def compiled(entry: str) -> re.Pattern[str]:
+    """The regular expression of an entry, in any case of letters; ValueError if it is none."""
     import re
 
     if len(entry) < 3 or not entry.endswith("/"):

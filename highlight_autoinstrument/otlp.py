@@ -11,23 +11,30 @@ from itertools import islice
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
+from . import config
+from .redaction import Rules, hide
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .logs import LogRecord
     from .metrics import Series
     from .recording import Span
+    from .redaction import Clean
 
 MAX_TEXT = 65_536  # bytes; Highlight cuts longer strings at the tail
 MAX_ITEMS = 100  # of one container
 MAX_NESTED = 1000  # of a container with all that it holds
 MAX_DEPTH = 4
+_MOST_READ = MAX_TEXT + 1000  # characters in which secrets are looked for: what is longer is cut all the same
 
 _fixed64 = Struct("<Q").pack
 _fixed32 = Struct("<I").pack
 _double = Struct("<d").pack
 _small = tuple(bytes((number,)) for number in range(128))
-_keys: dict[str, bytes] = {}
+_rules, _default = Rules(config.get().redact), Rules()
+# Each key, encoded, and what the texts under it go through.
+_keys: dict[str, tuple[bytes, Clean | None]] = {}
 
 
 def varint(number: int) -> bytes:
@@ -40,6 +47,11 @@ def varint(number: int) -> bytes:
         number >>= 7
     parts.append(number)
     return bytes(parts)
+
+
+def _clean(value: str) -> str:
+    """A text of no key's without the secrets in it."""
+    return _rules.text(value[:_MOST_READ] if type(value) is str else str.__str__(value)[:_MOST_READ])
 
 
 def text(value: str) -> bytes:
@@ -59,16 +71,18 @@ def _field(tag: bytes, content: bytes) -> bytes:
     return tag + varint(len(content)) + content
 
 
-def _any_value(value: Any, depth: int = 0, budget: list[int] | None = None) -> bytes | None:
+def _any_value(value: Any, clean: Clean | None, depth: int = 0, budget: list[int] | None = None) -> bytes | None:
     """An AnyValue, or None for what cannot be sent. Highlight drops booleans and bytes, so they go as text."""
     kind = type(value)
     if kind is str:
-        encoded = text(value)
+        encoded = text(value if clean is None else clean(value if len(value) < _MOST_READ else value[:_MOST_READ]))
         return b"\x0a" + varint(len(encoded)) + encoded
     if kind is int:
         if -(1 << 63) <= value < 1 << 63:
+            if _rules.reads_numbers and clean is not None and clean(str(value)) != str(value):
+                return _any_value(str(value), clean)
             return b"\x18" + varint(value & 0xFFFFFFFFFFFFFFFF)
-        return _any_value(str(value)) if value.bit_length() < 10_000 else None  # longer ones take time
+        return _any_value(str(value), clean) if value.bit_length() < 10_000 else None  # longer ones take time
     if kind is bool:
         return b"\x0a\x04true" if value else b"\x0a\x05false"
     if kind is float:
@@ -77,21 +91,23 @@ def _any_value(value: Any, depth: int = 0, budget: list[int] | None = None) -> b
         return None
     # Subclasses say what they like of themselves: the methods are those of the built-in types.
     if isinstance(value, str):
-        return _any_value(str.__str__(value))
+        return _any_value(str.__str__(value), clean)
     if isinstance(value, int):
-        return _any_value(int.__int__(value))
+        return _any_value(int.__int__(value), clean)
     if isinstance(value, float):
-        return _any_value(float.__float__(value))
+        return _any_value(float.__float__(value), clean)
     if isinstance(value, (bytes, bytearray)):
-        return _any_value(bytes(value[:MAX_TEXT]).decode("utf-8", "backslashreplace"))
-    return _container(value, depth, [MAX_NESTED] if budget is None else budget)
+        return _any_value(bytes(value[:MAX_TEXT]).decode("utf-8", "backslashreplace"), clean)
+    return _container(value, clean, depth, [MAX_NESTED] if budget is None else budget)
 
 
-def _container(value: Any, depth: int, budget: list[int]) -> bytes | None:
+def _container(value: Any, clean: Clean | None, depth: int, budget: list[int]) -> bytes | None:
     """A list or a mapping; what is too deep, or too much, is left out."""
     is_mapping = isinstance(value, Mapping)
     if depth >= MAX_DEPTH or not (is_mapping or isinstance(value, (list, tuple, set, frozenset))):
         return None
+    if not is_mapping and len(value) == 2 and isinstance(value, (list, tuple)) and _rules.is_header(value[0]):
+        value = (value[0], hide(value[1]))
     parts = []
     for item in islice(value.items() if is_mapping else value, MAX_ITEMS):
         budget[0] -= 1
@@ -100,7 +116,7 @@ def _container(value: Any, depth: int, budget: list[int]) -> bytes | None:
         if is_mapping:
             parts.append(attribute(b"\x0a", item[0], item[1], depth + 1, budget))
         else:
-            inner = _any_value(item, depth + 1, budget)
+            inner = _any_value(item, clean, depth + 1, budget)
             if inner is not None:
                 parts.append(_field(b"\x0a", inner))
     return _field(b"\x32" if is_mapping else b"\x2a", b"".join(parts))
@@ -108,19 +124,24 @@ def _container(value: Any, depth: int, budget: list[int]) -> bytes | None:
 
 def attribute(tag: bytes, key: str, value: Any, depth: int = 0, budget: list[int] | None = None) -> bytes:
     """A KeyValue as the field `tag`; nothing for a value that cannot be sent."""
-    inner = _any_value(value, depth, budget)
-    if inner is None:
-        return b""
     if type(key) is not str:
         key = str(key)
-    name = _keys.get(key)
-    if name is None:
-        encoded = text(key)
-        name = b"\x0a" + varint(len(encoded)) + encoded + b"\x12"
-        if len(_keys) < 1000 and len(key) < 100:  # the application's own keys may be endless
-            _keys[key] = name
+    name, clean = _keys.get(key) or _known(key)
+    inner = _any_value(value if clean is not hide else hide(value), clean, depth, budget)
+    if inner is None:
+        return b""
     content = name + varint(len(inner)) + inner
     return tag + varint(len(content)) + content
+
+
+def _known(key: str) -> tuple[bytes, Clean | None]:
+    """A key, encoded, and what the texts under it go through."""
+    clean = _rules.of_key(key)
+    encoded = text(key if clean is None else _default.text(key))
+    known = b"\x0a" + varint(len(encoded)) + encoded + b"\x12", clean
+    if len(_keys) < 1000 and len(key) < 100:  # the application's own keys may be endless
+        _keys[key] = known
+    return known
 
 
 def attributes(tag: bytes, values: Mapping[str, Any]) -> bytes:
@@ -164,7 +185,7 @@ def span(span: Span) -> bytes:
     if span.parent_id:
         parts += (b"\x22\x08", span.parent_id.to_bytes(8, "big"))
     parts += (
-        _field(b"\x2a", text(span.name)),
+        _field(b"\x2a", text(_clean(span.name))),
         b"\x30",
         _small[span.kind.value + 1],  # OpenTelemetry's Python counts from 0, the protocol from 1
         b"\x39",
@@ -174,7 +195,7 @@ def span(span: Span) -> bytes:
         _stamped(b"\x4a", span.unit.attributes, span.attributes),
     )
     for name, time_ns, values in span.events:
-        event = b"\x09" + _fixed64(time_ns) + _field(b"\x12", text(name)) + attributes(b"\x1a", values)
+        event = b"\x09" + _fixed64(time_ns) + _field(b"\x12", text(_clean(name))) + attributes(b"\x1a", values)
         parts.append(_field(b"\x5a", event))
     for context, values in span.links:
         link = (
@@ -186,7 +207,7 @@ def span(span: Span) -> bytes:
         )
         parts.append(_field(b"\x6a", link))
     if span.status:
-        status = (_field(b"\x12", text(span.status_message)) if span.status_message else b"") + (
+        status = (_field(b"\x12", text(_clean(span.status_message))) if span.status_message else b"") + (
             b"\x18" + _small[span.status]
         )
         parts.append(_field(b"\x7a", status))
@@ -196,7 +217,7 @@ def span(span: Span) -> bytes:
 
 def log(record: LogRecord) -> bytes:
     """A LogRecord as field 2 of ScopeLogs."""
-    body = _any_value(record.body) or b""
+    body = _any_value(record.body, _rules.text) or b""
     parts = [
         b"\x09",
         _fixed64(record.time_ns),
@@ -243,7 +264,7 @@ def metric(series: Series, bounds: tuple[float, ...], now_ns: int) -> bytes:
             data = _field(b"\x3a", _field(b"\x0a", point) + b"\x10\x01\x18\x01")
         else:  # the sum since the start
             data = _field(b"\x3a", _field(b"\x0a", point) + b"\x10\x02")
-    return _field(b"\x12", _field(b"\x0a", text(series.name)) + data)
+    return _field(b"\x12", _field(b"\x0a", text(_clean(series.name))) + data)
 
 
 def answer(body: bytes) -> str:

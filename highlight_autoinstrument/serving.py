@@ -46,9 +46,10 @@ class Request:
             self.shown, self.asked = cors.hide(get("access-control-request-headers") or "")
             self._origin = get("origin")
 
-    def answer(self, status: int) -> None:
-        """Note the status that the client gets; what a 5xx was made of is an error."""
+    def answer(self, status: int, headers: Iterable[tuple[str, str]] = ()) -> None:
+        """Note the status and the headers that the client gets; what a 5xx was made of is an error."""
         spans.set_status_code(self.work.unit.span, status)
+        spans.note_headers(self.work.unit.span, headers)
         if status >= 500 and self.raised is not None:
             errors.record_in(self.work.unit, self.raised)
 

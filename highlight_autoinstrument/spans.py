@@ -7,11 +7,11 @@ from urllib.parse import urljoin, urlsplit
 
 from opentelemetry.trace import INVALID_SPAN, SpanKind
 
-from . import active, context, errors
+from . import active, config, context, errors
 from .recording import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
 
@@ -21,6 +21,8 @@ SERVER, CLIENT = SpanKind.SERVER, SpanKind.CLIENT
 __all__ = ["CLIENT", "CONSUMER", "INTERNAL", "INVALID_SPAN", "PRODUCER", "SERVER"]
 
 # The span of a request that is served here.
+
+RECORDED = config.get().record_headers
 
 
 def http_server(
@@ -61,6 +63,25 @@ def set_status_code(span: Span | None, status: object) -> None:
         span.set_attribute("http.status_code", status)
         if status >= (400 if span.kind is SpanKind.CLIENT else 500):
             span.fail(str(status))
+
+
+def note_headers(span: Span, headers: Iterable[tuple[Any, Any]]) -> None:
+    """Record those headers of an answer that the settings name, in text or bytes."""
+    if not RECORDED:
+        return
+    found: dict[str, list[str]] = {}
+    for pair in headers:
+        # Malformed ones are for the server to complain of.
+        name, value = map(_plain, pair) if isinstance(pair, (tuple, list)) and len(pair) == 2 else ("", "")
+        if name.lower() in RECORDED:
+            found.setdefault(f"http.response.header.{name.lower()}", []).append(value)
+    span.set_attributes(found)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (bytes, bytearray)):
+        return value.decode("latin-1")
+    return value if isinstance(value, str) else ""
 
 
 # A piece of a unit's work.

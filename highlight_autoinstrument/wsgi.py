@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .incoming import Work
     from .patching import Call
 
+_BARE = ("CONTENT_TYPE", "CONTENT_LENGTH")  # headers without the prefix of the others
 MARK = "highlight.request"  # in the environ: the server, or a framework further out, has begun this request
 
 
@@ -129,8 +130,9 @@ def begin(environ: dict[str, Any]) -> Work:
     from opentelemetry.trace import SpanKind
 
     def get(name: str) -> str | None:
-        value: str | None = environ.get("HTTP_" + name.upper().replace("-", "_"))
-        return value
+        key = name.upper().replace("-", "_")
+        value: str | None = environ.get("HTTP_" + key)
+        return environ.get(key) if value is None and key in _BARE else value
 
     method = environ.get("REQUEST_METHOD", "GET")
     attributes = spans.http_server(
@@ -187,6 +189,7 @@ class Request:
             return None  # the server complains of that, or sends it; the next answer is observed all the same
         code = int(number)
         spans.set_status_code(self.work.unit.span, code)
+        spans.note_headers(self.work.unit.span, headers if isinstance(headers, list) else ())
         if exc_info and code >= 500:
             errors.record_in(self.work.unit, exc_info[1])
         if self._asked:

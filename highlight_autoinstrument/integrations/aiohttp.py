@@ -62,7 +62,7 @@ def serve(call: Call) -> Generator[None, Any, None]:
         raised = getattr(response, "__traceback__", None)  # an HTTPException is an answer
         if raised is not None:
             serving_request.raised = response
-        serving_request.answer(response.status)
+        serving_request.answer(response.status, response.headers.items())
     except ConnectionError:  # the client is gone, or is hung up on, since half of the answer had been sent
         raise
     except BaseException as error:

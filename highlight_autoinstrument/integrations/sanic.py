@@ -96,7 +96,7 @@ def name_by_route(request: Any) -> None:
 def finish(request: Any, serving_request: serving.Request) -> None:
     response = getattr(request.stream, "response", None)
     if response is not None:  # None: a websocket
-        serving_request.answer(response.status)
+        serving_request.answer(response.status, response.headers.items())
     serving_request.end()
 
 

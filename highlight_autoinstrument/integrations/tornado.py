@@ -135,7 +135,7 @@ def answer(call: Call) -> Generator[None, Any, None]:
     try:
         yield
         request.ended_ns = request.work.unit.span.now_ns()
-        request.answer(handler.get_status())
+        request.answer(handler.get_status(), handler._headers.get_all())  # noqa: SLF001
     finally:
         request.work.detach(token)
     if not is_running:

@@ -53,6 +53,7 @@ class Received:
         self._logs: list[Log] = []
         self.metrics: list[Metric] = []
         self.exports: list[Export] = []
+        self.bodies: list[bytes] = []  # of the exports, unpacked
         self.faults: list[str] = []
         self._last = 0.0
 
@@ -61,6 +62,7 @@ class Received:
         spans: list[Span] = []
         logs: list[Log] = []
         metrics: list[Metric] = []
+        self.bodies.append(body)
         try:
             if signal == "traces":
                 spans = decode_traces(body)
@@ -125,6 +127,7 @@ class Received:
             self._spans.clear()
             self._logs.clear()
             self.exports.clear()
+            self.bodies.clear()
 
     def told(self) -> str:
         """What has arrived, a line each."""
