@@ -10,7 +10,7 @@ from .patching import guarded, hide_frame, hooked, replace, wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator, Sequence
     from typing import Any
 
     from .incoming import Work
@@ -120,8 +120,9 @@ class Request:
         self._handled = sys.exc_info()[1]  # what is being handled around a call in-process is not of this request
         self.raised: BaseException | None = None  # the last exception that was seen on its way out
         headers: dict[bytes, bytes] = {}
-        for name, value in scope.get("headers") or ():
-            if name in _HEADERS:
+        given = _headers(scope)
+        for name, value in given:
+            if name in _HEADERS and isinstance(value, bytes):
                 if name in headers and name in _LISTS:
                     headers[name] += _LISTS[name] + value
                 else:
@@ -129,7 +130,7 @@ class Request:
         self.work = work or begin(scope, headers)
         preflight = scope.get("method") == "OPTIONS" and b"access-control-request-method" in headers
         if preflight and config.get().cors:
-            scope["headers"], self._asked = cors.hide_bytes(scope.get("headers") or ())
+            scope["headers"], self._asked = cors.hide_bytes(given)
             self._origin = headers.get(b"origin", b"").decode("latin-1") or None
 
     async def send(self, message: Message) -> None:
@@ -184,6 +185,21 @@ def observe(request: Request, message: Message) -> Message | None:
     return request.note(message)
 
 
+def _headers(scope: dict[str, Any]) -> Sequence[tuple[bytes, bytes]]:
+    """The headers. Any iterable of pairs may stand there: the application finds it as it was."""
+    given = scope.get("headers") or ()
+    if isinstance(given, (list, tuple)) and (not given or isinstance(given[0], (list, tuple))):
+        return given
+    read = [(name, value) for name, value in given]
+    scope["headers"] = iter(read) if hasattr(given, "__next__") else read
+    return read
+
+
+def _host(address: Any) -> str | None:
+    """The host of a pair; one that cannot be gone through again is the application's to read."""
+    return str(address[0]) if address and isinstance(address, (list, tuple)) else None
+
+
 def begin(scope: dict[str, Any], headers: dict[bytes, bytes]) -> Work:
     """Begin the unit of work of a request or a websocket."""
     from opentelemetry.trace import SpanKind
@@ -193,14 +209,14 @@ def begin(scope: dict[str, Any], headers: dict[bytes, bytes]) -> Work:
         return None if value is None else value.decode("latin-1")
 
     method = scope.get("method", "GET")  # a websocket begins with a GET
-    server, client = scope.get("server"), scope.get("client")
+    query = scope.get("query_string")
     attributes = spans.http_server(
         method,
         scope.get("scheme", "http"),
-        get("host") or (str(server[0]) if server else ""),
+        get("host") or _host(scope.get("server")) or "",
         scope.get("path", ""),
-        (scope.get("query_string") or b"").decode("latin-1"),
-        str(client[0]) if client else None,
+        query.decode("latin-1") if isinstance(query, bytes) else query or "",
+        _host(scope.get("client")),
         get("user-agent"),
     )
     return incoming.begin(method, SpanKind.SERVER, get, attributes)

@@ -218,10 +218,10 @@ def observe(request: Request, status: str, headers: list[tuple[str, str]], *exc_
 class Body:
     """An answer's body that is made while it is sent: the request lasts until it is closed."""
 
-    __slots__ = ("_body", "_iterator", "_request")
+    __slots__ = ("_iterator", "_request", "answer")
 
     def __init__(self, body: Any, request: Request) -> None:
-        self._body = body
+        self.answer = body  # what the application has returned
         self._iterator: Iterator[bytes] | None = None
         self._request: Request | None = request
 
@@ -232,13 +232,13 @@ class Body:
         request = self._request
         if request is None:  # closed already
             if self._iterator is None:
-                self._iterator = iter(self._body)
+                self._iterator = iter(self.answer)
             return next(self._iterator)
         work = request.work
         token = work.attach()
         try:
             if self._iterator is None:
-                self._iterator = iter(self._body)
+                self._iterator = iter(self.answer)
             return next(self._iterator)
         except StopIteration:
             request.ended_ns = work.unit.span.now_ns()
@@ -252,7 +252,7 @@ class Body:
     def close(self) -> None:
         """Close the application's body as the server would have, and end the request."""
         request, self._request = self._request, None
-        close = getattr(self._body, "close", None)
+        close = getattr(self.answer, "close", None)
         if request is None:
             if close is not None:
                 close()
@@ -269,8 +269,44 @@ class Body:
             work.detach(token)
             request.end()
 
+    def let_go(self) -> Held | None:
+        """Leave the body to whoever it is for; None where it has been closed. What is returned ends the request."""
+        request, self._request = self._request, None
+        return None if request is None else Held(request)
+
     def __del__(self) -> None:
         # A server or test client that never closes: the request is over all the same.
+        if self._request is not None:
+            self._request.end()
+
+
+class Held:
+    """The end of a request whose answer, an object of the framework's that is whole already, goes out as it is.
+
+    The answer has it among its attributes, and with it goes the request that nobody has closed.
+    """
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: Request) -> None:
+        self._request: Request | None = request
+
+    def close(self) -> Generator[None, Any, None]:
+        """Hook for the closing of the answer, which belongs to the request still."""
+        request, self._request = self._request, None
+        if request is None:
+            return
+        token = request.work.attach()
+        try:
+            yield
+        except BaseException as error:
+            failed(request, error)
+            raise
+        finally:
+            request.work.detach(token)
+            request.end()
+
+    def __del__(self) -> None:
         if self._request is not None:
             self._request.end()
 
@@ -285,7 +321,7 @@ class SizedBody(Body):
         return self
 
     def __len__(self) -> int:
-        return len(self._body)
+        return len(self.answer)
 
 
 @guarded

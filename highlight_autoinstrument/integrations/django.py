@@ -21,7 +21,10 @@ MODULES = (
     "django.core.handlers.base",
     "django.core.handlers.wsgi",
     "django.core.handlers.asgi",
+    "django.http.response",
 )
+
+ATTRIBUTE = "_highlight"  # of a response that goes out as it is
 
 
 def patch(module: ModuleType) -> None:
@@ -31,9 +34,27 @@ def patch(module: ModuleType) -> None:
         wrap(module.BaseHandler, "resolve_request", name_span)
         wrap(module.BaseHandler, "process_exception_by_middleware", answered_by_middleware)
     elif module.__name__ == "django.core.handlers.wsgi":
-        wrap(module.WSGIHandler, "__call__", wsgi.serve)
+        wrap(module.WSGIHandler, "__call__", serve)
+    elif module.__name__ == "django.http.response":
+        wrap(module.HttpResponseBase, "close", close)
     else:
         asgi.serve_calls(module.ASGIHandler)
+
+
+def serve(call: Call) -> Generator[None, Any, Any]:
+    body = yield from wsgi.serve(call)
+    response = getattr(body, "answer", None)
+    if getattr(response, "streaming", True):
+        return body
+    # Middleware around the application reads the response's status and headers, which no iterable of ours has.
+    vars(response)[ATTRIBUTE] = body.let_go()
+    return None
+
+
+def close(call: Call) -> Generator[None, Any, None]:
+    held = vars(call.instance).pop(ATTRIBUTE, None)
+    if held is not None:
+        yield from held.close()
 
 
 def name_span(call: Call) -> Generator[None, Any, None]:

@@ -141,3 +141,86 @@ def test_a_body_that_fails_half_way_is_an_error_of_its_request(django, receiver)
     assert seen(receiver) == [("GET /stream", "SERVER", "s1", "ERROR")]
     assert errors(receiver) == [("RuntimeError", "half-way", "s1")]
     assert [(log.body, log.session) for log in receiver.logs if log.logger == "shop"] == [("in chunk", "s1")]
+
+
+IN_PROCESS = """
+import sys
+from app import application, log
+from django.core.signals import request_finished
+
+def finished(**_):
+    log.warning("finished")
+
+request_finished.connect(finished)
+request = {"REQUEST_METHOD": "GET", "PATH_INFO": "/items", "wsgi.input": sys.stdin.buffer, "SERVER_NAME": "x",
+           "SERVER_PORT": "80", "wsgi.url_scheme": "http", "HTTP_X_HIGHLIGHT_REQUEST": "s1/r1"}
+
+def call(path):
+    return application(dict(request, PATH_INFO=path), lambda status, headers, *_: print(status))
+
+response = call("/shop/items/7/")
+print(type(response).__name__, response.status_code, response["Content-Type"])
+print(bytes(response).decode(), len(list(response)))
+response.close()
+response.close()
+call("/shop/items/8/")  # and nobody closes it
+print(list(call("/old/9")), type(call("/stream")).__name__)
+"""
+ASGI_IN_PROCESS = """
+import asyncio
+from app import application
+
+async def call(**scope):
+    sent = []
+    messages = [{"type": "http.request"}]
+    async def receive():
+        return messages.pop() if messages else await asyncio.sleep(60)
+    async def send(message): sent.append(message)
+    scope = {"type": "http", "method": "GET", "path": "/shop/items/7/", **scope}
+    await application(scope, receive, send)
+    print(sent[0]["status"], sent[1]["body"])
+
+asyncio.run(call(query_string="a=b", headers=[(b"x-highlight-request", b"s1/r1")]))
+asyncio.run(call(query_string=b"a=b", headers=[(b"x-highlight-request", b"s2/r2")]))
+"""
+
+
+def test_middleware_around_the_application_has_djangos_own_response(run_python, receiver):
+    result = run_python(IN_PROCESS, files={"app.py": APP}, env={"KIND": "wsgi"})
+
+    assert result.stdout.splitlines() == [
+        "200 OK",
+        "HttpResponse 200 text/html; charset=utf-8",
+        "Content-Type: text/html; charset=utf-8",
+        "",
+        "item 7 1",
+        "200 OK",
+        "200 OK",
+        "200 OK",
+        "[b'item 9'] Body",
+    ]
+    receiver.wait(spans=4, logs=5)
+    assert [(span.name, span.session, span.status) for span in receiver.spans] == [
+        ("GET /shop/items/<int:number>/", "s1", "UNSET"),
+        ("GET /shop/items/<int:number>/", "s1", "UNSET"),
+        (r"GET /old/(\d+)", "s1", "UNSET"),
+        ("GET /stream", "s1", "UNSET"),
+    ]
+    assert [(log.body, log.session) for log in receiver.logs] == [
+        ("item 7", "s1"),
+        ("finished", "s1"),
+        ("finished", None),  # closed a second time, after the request
+        ("item 8", "s1"),
+        ("item 9", "s1"),
+    ]
+
+
+def test_a_scope_with_text_in_place_of_bytes_is_served_as_django_serves_it(run_python, receiver):
+    result = run_python(ASGI_IN_PROCESS, files={"app.py": APP}, env={"KIND": "asgi"})
+
+    assert result.stdout.splitlines() == ["200 b'item 7'"] * 2, result.stderr
+    receiver.wait(spans=2, logs=2)
+    assert [(span.name, span.session) for span in receiver.spans] == [
+        ("GET /shop/items/<int:number>/", "s1"),
+        ("GET /shop/items/<int:number>/", "s2"),
+    ]

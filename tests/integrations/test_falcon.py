@@ -196,3 +196,34 @@ print(json.dumps([answer.status_code for answer in answers]))
         ("GET /boom/{what}", "s1", "UNSET", 403),
     ]
     assert errors(receiver) == [("ValueError", "plain", "s1", "span")]
+
+
+IN_PROCESS = """
+import falcon.asgi
+from falcon import testing
+
+class Item:
+    async def on_post(self, request, response, number):
+        seen = request.get_header("x-highlight-request"), request.host, request.remote_addr
+        response.media = {"read": await request.media, "number": number, "seen": seen}
+
+app = falcon.asgi.App()
+app.add_route("/items/{number}", Item())
+# Its scope has iterators wherever the protocol asks for no more than an iterable.
+result = testing.simulate_post(
+    app, "/items/7", json={"a": 1}, headers={"x-highlight-request": "s1/r1"}, remote_addr="10.0.0.1"
+)
+print(result.status_code, result.text)
+"""
+
+
+def test_a_scope_that_can_be_gone_through_but_once_is_left_to_the_application(run_python, receiver):
+    bare = run_python(IN_PROCESS, under_agent=False)
+    result = run_python(IN_PROCESS)
+
+    assert bare.stdout.startswith('200 {"read": {"a": 1}'), bare.stderr
+    assert (result.stdout, result.stderr) == (bare.stdout, bare.stderr)
+    receiver.wait(spans=1)
+    assert [(span.name, span.session, span.status) for span in receiver.spans] == [
+        ("POST /items/{number}", "s1", "UNSET")
+    ]
