@@ -40,7 +40,8 @@ def name_span(call: Call) -> Generator[None, Any, None]:
 def answered_by_view(call: Call) -> Generator[None, Any, None]:
     error = (call.get("exc_info") or sys.exc_info())[1]
     response = yield
-    if error is not None and response.status_int >= 500 and not is_retried(call.get("request") or call["self"], error):
+    status = getattr(response, "status_int", 0)  # any WSGI application may stand there
+    if error is not None and status >= 500 and not is_retried(call.get("request") or call["self"], error):
         errors.record(error)
 
 

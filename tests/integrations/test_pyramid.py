@@ -10,18 +10,28 @@ from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPConflict, HTTPServiceUnavailable
 from pyramid.request import Request
 from pyramid.response import Response
+from pyramid.interfaces import IResponse
+from zope.interface import implementer
 from pyramid_retry import RetryableException, mark_error_retryable
 
 log = logging.getLogger("shop")
 attempts = []
 
 class Handled(Exception): pass
+class Odd(Exception): pass
+
+@implementer(IResponse)
+class Plain:
+    def __call__(self, environ, start_response):
+        start_response("418 odd", [("Content-Type", "text/plain")])
+        return [b"plain"]
 
 def item(request):
     log.warning("item %s", request.matchdict["number"])
     return Response("item")
 
 def boom(request): raise ValueError("boom")
+def odd(request): raise Odd
 def handled(request): raise Handled(request.matchdict["status"])
 def conflict(request): raise HTTPConflict("no")
 def unavailable(request): raise HTTPServiceUnavailable("not now")
@@ -63,12 +73,13 @@ for name, path, view in [
     ("conflict", "/conflict", conflict), ("unavailable", "/unavailable", unavailable),
     ("returned", "/returned", returned), ("logged", "/logged", logged),
     ("outer", "/outer", outer), ("flaky", "/flaky/{number}", flaky),
-    ("stream", "/stream", stream),
+    ("stream", "/stream", stream), ("odd", "/odd", odd),
 ]:
     config.add_route(name, path)
     config.add_view(view, route_name=name)
 config.add_view(lambda request: Response("traversed"), name="traversed")
 config.add_exception_view(answer_handled, context=Handled)
+config.add_exception_view(lambda error, request: Plain(), context=Odd)
 app = config.make_wsgi_app()
 
 if __name__ == "__main__":
@@ -157,3 +168,12 @@ def test_a_server_that_nobody_knows_serves_requests_all_the_same(run_python, rec
     assert (program.stdout, program.returncode) == ("b'item'\n", 0), program.stderr
     receiver.wait(spans=1, logs=1)
     assert seen(receiver) == [("GET /items/{number:\\d+}", "SERVER", "s1", "UNSET")]
+
+
+def test_an_exception_views_answer_may_be_any_wsgi_application(run_service, receiver):
+    service = run_service("python app.py", files={"app.py": APP}, env={"SERVER": "waitress"})
+    answer = service.get("/odd", HEADERS)
+
+    assert (answer.status, answer.text) == (418, "plain")
+    receiver.wait(spans=1)
+    assert (seen(receiver), receiver.errors) == ([("GET /odd", "SERVER", "s1", "UNSET")], [])
