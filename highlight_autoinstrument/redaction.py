@@ -137,6 +137,8 @@ _USERINFO_CUT = re.compile(r"//[^\s/?#@\"'<>\[\]{}:]{1,200}:(?!\d*\Z)[^\s/?#@\"'
 _CUT = 300
 _BEARER = re.compile(r"\b([bB](?:earer|EARER)(?:[ \t]{1,4}|%20|\+))([^\s\"',;<>&]+)")
 _BASIC = re.compile(r"\b([bB](?:asic|ASIC)(?:[ \t]{1,4}|%20|\+))([\w+/-]{4,}={0,2})")
+# A parameter of a URL whose name is written in percent.
+_ESCAPED = re.compile(r"(?<=[?&])([\w.\[\]-]{0,40}%[\w%.\[\]-]{1,100})=([^\s&#\"'<>;]+)")
 _JWT = re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*){0,3}")
 _KEY_BEGIN = "private key-----"
 _KEY_END = "-----end"
@@ -162,6 +164,7 @@ _LOOKS = tuple(
         ("jwt", rf"jwt{_TAIL}"),
         ("otp", rf"otp{_TAIL}"),
         ("=", rf"[?&;] ?(?:{'|'.join(_PARAMETERS)}){_CLOSE}[ \t]{{0,8}}[=%]"),
+        ("%", _ESCAPED.pattern),
         ("%26", rf"%26(?:{'|'.join(_PARAMETERS)}){_CLOSE}[=%]"),
         ("%3f", rf"%3f(?:{'|'.join(_PARAMETERS)}){_CLOSE}[=%]"),
         ("--", r"--[\w-]{0,40}(?:pass|secret|token|key|credential|jwt|otp|pwd|cookie|auth)"),
@@ -341,6 +344,8 @@ class Rules:
         value = self._named(value, is_code=is_code)
         if "@" in value:
             value = _USERINFO.sub(_without_user, value)
+        if "%" in value:
+            value = _ESCAPED.sub(_without_escaped, value)
         if "%40" in value:
             value = _USERINFO_ENCODED.sub(rf"\1{PLACEHOLDER}%40", value)
         if len(value) >= _CUT:
@@ -528,6 +533,11 @@ def _bracketed(text: str, start: int, line_end: int, name: str) -> tuple[int, in
 def _without_user(match: re.Match[str]) -> str:
     user = match[1] or match[2]
     return f"//{PLACEHOLDER}:{PLACEHOLDER}@" if ":" in user else f"//{PLACEHOLDER}@"
+
+
+def _without_escaped(match: re.Match[str]) -> str:
+    is_secret = _SECRET_PARAMETER.search(unquote_plus(match[1]).lower().rstrip("]")) is not None
+    return f"{match[1]}={PLACEHOLDER}" if is_secret else match[0]
 
 
 def _without_bearer(match: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from highlight_autoinstrument import otlp
 from highlight_autoinstrument.redaction import Rules
+from tests.support.services import wait_until
+from tests.support.target import Target
 
 RULES = Rules()
 
@@ -26,6 +29,7 @@ SECRETS = [
     ("redis://:hun'ter2@h", "redis://REDACTED:REDACTED@h"),
     ("next=https%3A%2F%2Fu%3Ahunter2%40h%2Fx", "next=https%3A%2F%2FREDACTED%40h%2Fx"),
     ("GET /x?token=hunter2&page=2", "GET /x?token=REDACTED&page=2"),
+    ("/x?a=1&pass%77ord=hunter2 HTTP/1.1", "/x?a=1&pass%77ord=REDACTED HTTP/1.1"),
     ("/x?a=1&access_token=hunter2", "/x?a=1&access_token=REDACTED"),
     ("/x?a=1&key=hunter2#top", "/x?a=1&key=REDACTED#top"),
     ("/cb?code=hunter2&state=1", "/cb?code=REDACTED&state=1"),
@@ -490,3 +494,264 @@ def test_any_base64_is_no_password():
 )
 def test_what_the_setting_names(monkeypatch, entries, values, shown):
     assert sent(values, Rules(entries), monkeypatch) == shown
+
+
+# Through the front door: whatever a service does with secrets, none of them is in the bytes that arrive.
+
+SERVICE = r"""
+import base64, http.client, json, logging, os, urllib.request
+import flask, httpx, requests, structlog
+import highlight_autoinstrument as highlight
+from opentelemetry import trace
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
+
+logging.getLogger("werkzeug").disabled = True
+logging.basicConfig(level=logging.INFO, handlers=[logging.NullHandler()])
+log = logging.getLogger("shop")
+app = flask.Flask(__name__)
+TARGET = os.environ["TARGET"]
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ0ZWxsbm9ib2R5In0.tellnobody"
+BASIC = base64.b64encode(b"bob:tellnobody").decode()
+
+@app.get("/logs")
+def logs():
+    log.info("connecting to postgres://bob:tellnobody@db/shop")
+    log.info("headers: %s", dict(flask.request.headers))
+    log.info("environ: %s", {key: value for key, value in flask.request.environ.items() if isinstance(value, str)})
+    log.info("request line: %s", flask.request.full_path)
+    log.info(json.dumps({"password": "tellnobody", "user": "bob", "nested": json.dumps({"token": "tellnobody"})}))
+    log.info("Authorization: Bearer tellnobody"), log.info("Cookie: a=b; sid=tellnobody"), log.info("got " + JWT)
+    log.info("Set-Cookie: sid=tellnobody; Path=/"), log.info("X-Api-Key: tellnobody"), log.info("Basic " + BASIC)
+    log.info("login failed: password=tellnobody")
+    log.warning("with extras", extra={
+        "password": "tellnobody", "url": "redis://:tellnobody@h", "headers": {"Cookie": "tellnobody"},
+        "scope": [(b"authorization", b"tellnobody")], "raw": b"token=tellnobody"})
+    log.warning("with a stack", stack_info=True, extra={"x": "password=tellnobody"})
+    structlog.get_logger().info("in structlog", token="tellnobody", db="postgres://bob:tellnobody@db")
+    highlight.log("by hand, secret=tellnobody", "INFO", {"api_key": "tellnobody"})
+    highlight.record_incr("logins password=tellnobody", {"url": "http://bob:tellnobody@h", "token": "tellnobody"})
+    return "fine"
+
+def connect(url, password):
+    raise ConnectionError(f"cannot connect to {url} with password={password!r}")
+
+class Note(Exception):
+    pass
+
+@app.get("/raise")
+def raising():
+    try:
+        connect("postgres://bob:tellnobody@db:5432", password="tellnobody")
+    except ConnectionError as error:
+        failure = Note({"Authorization": "Bearer tellnobody", "cookie": "sid=tellnobody"})
+        if hasattr(failure, "add_note"):
+            failure.add_note("api_key: tellnobody")
+        requests.get(TARGET + "/missing", params={"access_token": "tellnobody"})
+        raise failure from error
+
+@app.get("/caught")
+def caught():
+    try:
+        int("token=tellnobody")
+    except ValueError:
+        log.exception("could not read password=tellnobody")
+    return "fine"
+
+@app.get("/spans")
+def spans():
+    tracer = trace.get_tracer("shop?token=tellnobody")
+    link = Link(SpanContext(1, 2, True, TraceFlags(1)), {"url": "http://bob:tellnobody@h"})
+    with tracer.start_as_current_span("GET /x?token=tellnobody", links=[link]) as span:
+        span.set_attribute("db.connection_string", "Server=db;Password=tellnobody;")
+        span.set_attributes({"password": "tellnobody", "list": ["Bearer tellnobody"]})
+        span.set_attribute("http.url", "https://bob:tellnobody@h/?sig=tellnobody")
+        span.add_event("sent secret=tellnobody", {"cookie": "tellnobody", "text": "Cookie: a=tellnobody"})
+        span.set_status(Status(StatusCode.ERROR, "refused: password=tellnobody"))
+    return "fine"
+
+@app.get("/calls")
+def calls():
+    secret = {"Authorization": "Bearer tellnobody", "Cookie": "sid=tellnobody", "X-Api-Key": "tellnobody"}
+    inside = TARGET.replace("http://", "http://bob:tellnobody@")
+    requests.get(inside + "/a", params={"token": "tellnobody"}, headers=secret)
+    httpx.get(inside + "/b?code=tellnobody", headers=secret)
+    urllib.request.urlopen(urllib.request.Request(TARGET + "/c?key=tellnobody", headers=secret)).read()
+    connection = http.client.HTTPConnection(TARGET.removeprefix("http://"))
+    connection.request("GET", "/d?X-Amz-Signature=tellnobody&sig=tellnobody", headers=secret)
+    connection.getresponse().read()
+    connection.close()
+    return "fine"
+
+@app.get("/headers")
+def headers():
+    answer = flask.Response("fine", content_type="text/plain")
+    answer.set_cookie("sid", "tellnobody")
+    answer.headers.add("X-Shop", "one"), answer.headers.add("X-Shop", "two")
+    return answer
+
+app.run(port=int(os.environ["PORT"]))
+"""
+
+SECRET = "tellnobody"
+QUERY = f"token={SECRET}&access_token={SECRET}&X-Amz-Signature={SECRET}&sig={SECRET}&pass%77ord={SECRET}&page=2"
+HEADERS = {
+    "Authorization": f"Bearer {SECRET}",
+    "Proxy-Authorization": "Basic " + base64.b64encode(f"bob:{SECRET}".encode()).decode(),
+    "Cookie": f"theme=dark; sid={SECRET}",
+    "X-Api-Key": SECRET,
+    "Referer": f"https://bob:{SECRET}@shop.example/?code={SECRET}",
+    "X-Highlight-Request": "session1/request1",
+    "Content-Type": "text/plain",
+    "X-Trace-Note": "seen",
+}
+RECORDED = "authorization, proxy-authorization, cookie, set-cookie, x-api-key, Referer, Content-Type"
+RECORDED += ", X-Trace-Note, X-Shop, X-No"
+
+
+def leaks(receiver):
+    """Where a secret is in what arrived, in any of the forms in which one was sent."""
+    everything = b"".join(receiver.bodies)
+    forms = (SECRET, base64.b64encode(f"bob:{SECRET}".encode()).decode(), "eyJzdWIiOiJ0ZWxsbm9ib2R5In0")
+    return [
+        everything[max(0, match.start() - 60) : match.end() + 10]
+        for match in re.finditer("|".join(map(re.escape, forms)).encode(), everything)
+    ]
+
+
+@pytest.fixture
+def target():
+    server = Target()
+    yield server
+    server.close()
+
+
+def test_no_secret_of_a_service_is_in_what_arrives(run_service, receiver, target):
+    service = run_service(
+        "python app.py",
+        files={"app.py": SERVICE},
+        env={"TARGET": target.url, "HIGHLIGHT_RECORD_HEADERS": RECORDED},
+    )
+    for path, status in (
+        ("/logs", 200),
+        ("/raise", 500),
+        ("/caught", 200),
+        ("/spans", 200),
+        ("/calls", 200),
+        ("/headers", 200),
+    ):
+        assert service.get(f"{path}?{QUERY}", HEADERS).status == status
+    # The requests, the calls, and one by OpenTelemetry's API.
+    receiver.wait(spans=12, errors=2)
+    wait_until(lambda: receiver.metrics, what="for the metrics")
+
+    assert leaks(receiver) == []
+    assert {span.session for span in receiver.spans} == {"session1"}
+    served = {span.name: span.attributes for span in receiver.spans if span.kind == "SERVER"}
+    assert list(served) == ["GET /logs", "GET /raise", "GET /caught", "GET /spans", "GET /calls", "GET /headers"]
+    assert {attributes["url.query"] for attributes in served.values()} == {QUERY.replace(SECRET, "REDACTED")}
+    recorded = {key: value for key, value in served["GET /headers"].items() if ".header." in key}
+    assert recorded == {
+        "http.request.header.authorization": ["REDACTED"],
+        "http.request.header.proxy-authorization": ["REDACTED"],
+        "http.request.header.cookie": ["REDACTED"],
+        "http.request.header.x-api-key": ["REDACTED"],
+        "http.request.header.referer": ["https://REDACTED:REDACTED@shop.example/?code=REDACTED"],
+        "http.request.header.content-type": ["text/plain"],
+        "http.request.header.x-trace-note": ["seen"],
+        "http.response.header.set-cookie": ["REDACTED"],
+        "http.response.header.content-type": ["text/plain"],
+        "http.response.header.x-shop": ["one", "two"],
+    }
+    (span,) = (span for span in receiver.spans if span.kind == "INTERNAL")
+    assert (span.name, span.status_message) == ("GET /x?token=REDACTED", "refused: password=REDACTED")
+    assert [(event.name, event.attributes) for event in span.events] == [
+        ("sent secret=REDACTED", {"cookie": "REDACTED", "text": "Cookie: REDACTED"})
+    ]
+    assert [link["attributes"] for link in span.links] == [{"url": "http://REDACTED:REDACTED@h"}]
+    bodies = [log.body for log in receiver.logs]
+    assert "connecting to postgres://REDACTED:REDACTED@db/shop" in bodies
+    assert "login failed: password=REDACTED" in bodies
+    assert [(metric.name, metric.points[0][0]) for metric in receiver.metrics] == [
+        ("logins password=REDACTED", {"url": "http://REDACTED:REDACTED@h", "token": "REDACTED"})
+    ]
+    assert [error.type for error in receiver.errors] == ["__main__.Note", "ValueError"]
+    assert 'connect("postgres://REDACTED:REDACTED@db:5432", password="REDACTED")' in receiver.errors[0].stacktrace
+    # What called the target has its secrets: only what is recorded is without them.
+    assert all(SECRET in seen.head.decode() for seen in target.seen)
+
+
+PROVIDER = r"""
+import highlight_autoinstrument as highlight
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+trace.set_tracer_provider(TracerProvider())
+with highlight.trace("work", session_secure_id="session1"):
+    with trace.get_tracer("x").start_as_current_span("theirs token=tellnobody") as span:
+        span.set_attribute("http.url", "https://bob:tellnobody@h")
+        span.set_attribute("ssn", "tellnobody")
+        try:
+            raise ValueError("password=tellnobody")
+        except ValueError as error:
+            span.record_exception(error)
+        repaired = {"exception.message": "cookie: tellnobody", "exception.stacktrace": "token=tellnobody"}
+        span.add_event("exception", repaired)
+        span.set_status(trace.Status(trace.StatusCode.ERROR, "secret=tellnobody"))
+"""
+
+
+def test_the_spans_of_an_applications_own_opentelemetry_hold_none_either(run_python, receiver):
+    done = run_python(
+        PROVIDER,
+        env={
+            "HIGHLIGHT_REDACT": "ssn, /(/, /sess.*/",
+            "OTEL_RESOURCE_ATTRIBUTES": "deployment.url=http://bob:tellnobody@h,db.password=tellnobody,ssn=tellnobody",
+        },
+    )
+
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("highlight: HIGHLIGHT_REDACT: '/(/' is not a regular expression: missing )")
+    assert line.endswith("; it is ignored, the others are used")
+    receiver.wait(spans=2, errors=2)
+    assert leaks(receiver) == []
+    assert {span.session for span in receiver.spans} == {"session1"}
+    assert [span.name for span in receiver.spans] == ["work", "theirs token=REDACTED"]
+    resource = receiver.spans[0].resource
+    assert (resource["deployment.url"], resource["db.password"]) == ("http://REDACTED:REDACTED@h", "REDACTED")
+
+
+LONG = r"""
+import logging
+logging.basicConfig(handlers=[logging.NullHandler()])
+import highlight_autoinstrument as highlight
+from opentelemetry import trace
+
+with highlight.trace("work", session_secure_id="session1") as span:
+    logging.error("é" * 1_000_000 + " password=tellnobody")
+    many = {"x": "x" * 1_000_000, "y": {"z": ["y" * 1_000_000] * 1000}}
+    logging.error("amqp://bob:tellnobody@h " * 100_000, extra=many)
+    span.set_attribute("long", "token=tellnobody&" * 100_000)
+    trace.get_current_span().update_name("n" * 1_000_000)
+    try:
+        raise ValueError("m" * 1_000_000 + " password=tellnobody")
+    except ValueError as error:
+        highlight.record_exception(error)
+assert highlight.flush(60)
+"""
+
+
+def test_enormous_texts_are_cut(run_python, receiver):
+    done = run_python(LONG)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    receiver.wait(spans=1, logs=2, errors=1)
+    assert leaks(receiver) == []
+    assert [len(log.body.encode()) for log in receiver.logs] == [65_536, len(receiver.logs[1].body.encode())]
+    assert all(len(log.body.encode()) <= 65_536 for log in receiver.logs)
+    (span,) = receiver.spans
+    assert len(span.name) <= 65_536
+    assert len(span.attributes["long"]) <= 65_536
+    (error,) = receiver.errors
+    assert (error.message, len(error.stacktrace) <= 65_536) == ("m" * 10_000, True)
+    assert sum(map(len, receiver.bodies)) < 8_000_000
