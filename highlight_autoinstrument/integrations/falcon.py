@@ -45,7 +45,7 @@ def note_raised(call: Call) -> Generator[None, Any, None]:
     if request is not None:
         request.raised = error  # an error, if the answer is a 5xx
     handled = yield
-    if handled and request is None and response is not None and response.status_code >= 500:
+    if handled and request is None and response is not None and status(response) >= 500:
         errors.record(error)
 
 
@@ -56,3 +56,11 @@ def fail(call: Call) -> Generator[None, Any, None]:
         unit.span.fail(errors.type_name(error))
         errors.record(error)
     yield
+
+
+def status(response: Any) -> int:
+    """The number; before 4.0, where there is none, of what the application has set: a number or a line."""
+    if hasattr(response, "status_code"):
+        return int(response.status_code)
+    first = str(getattr(response.status, "value", response.status))[:3]
+    return int(first) if first.isdigit() else 200

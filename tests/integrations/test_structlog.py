@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 
 BEGIN = """
 import asyncio, logging, sys
@@ -37,11 +38,12 @@ JSON = f"processors=[{LEVEL}, structlog.processors.TimeStamper('iso'), structlog
 LOGGING = "logger_factory=structlog.stdlib.LoggerFactory()"
 BOUND = "wrapper_class=structlog.stdlib.BoundLogger"
 FORMATTER = "structlog.stdlib.ProcessorFormatter.wrap_for_formatter"
+NAMED = "named" if hasattr(structlog.BytesLogger(), "name") else "shop"  # older ones do not keep their name
 CONFIGURATIONS = {
     "default": ("", "shop"),
     "print": (f"{JSON}, logger_factory=structlog.PrintLoggerFactory()", "shop"),
     "write": (f"{JSON}, logger_factory=structlog.WriteLoggerFactory()", "shop"),
-    "bytes": (f"{JSON[:-1]}, lambda *all: all[2].encode()], logger_factory=structlog.BytesLoggerFactory()", "named"),
+    "bytes": (f"{JSON[:-1]}, lambda *all: all[2].encode()], logger_factory=structlog.BytesLoggerFactory()", NAMED),
     "generic": (f"{JSON}, wrapper_class=structlog.BoundLogger", "shop"),
     "no processors": ("processors=[], logger_factory=structlog.testing.CapturingLoggerFactory()", "shop"),
     "logging text": (f"{JSON}, {LOGGING}, {BOUND}", "named"),
