@@ -30,18 +30,30 @@ def start(*, before_program: bool = False) -> None:
     _handle_sigterm(before_program=before_program)
 
 
-def close() -> None:
-    """Send what has been recorded, because the process is about to end; bounded in time."""
+def close(interrupted: FrameType | None = None) -> None:
+    """Send what has been recorded, because the process is about to end; bounded in time.
+
+    `interrupted` is where a signal has come. In the middle of an import, modules are half there, those that we need
+    perhaps among them: what others have left is for another process then.
+    """
     # Where nothing was recorded, the pipeline has not been loaded.
     loaded = f"{__package__}.pipeline" in sys.modules
     try:
         messaging = sys.modules.get(f"{__package__}.messaging")
         if messaging is not None:
             messaging.end_all()
-        if loaded or _is_left():
+        if loaded or (not _importing(interrupted) and _is_left()):
             loading.load("pipeline").close(look=not loaded)
     except Exception as error:  # noqa: BLE001 - the guard
         guard.failed("export at exit", error)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _is_left() -> bool:
@@ -143,11 +155,11 @@ def _flushing_before(handler: Callable[..., object]) -> Callable[[int, FrameType
     return on_sigterm
 
 
-def _on_sigterm(number: int, _: FrameType | None) -> None:
+def _on_sigterm(number: int, interrupted: FrameType | None) -> None:
     import _signal
 
     try:
-        close()
+        close(interrupted)
     finally:
         _signal.signal(number, _signal.SIG_DFL)
         os.kill(os.getpid(), number)

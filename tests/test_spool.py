@@ -498,3 +498,21 @@ def test_what_many_large_files_hold_is_bounded(tmp_path):
 
 assert shutil.which("mount"), "the tests of full disks mount one; util-linux has it"
 assert sys.platform == "linux"
+
+
+HALF = """
+import os, signal, sys, types
+sys.modules["platform"] = types.ModuleType("platform")  # as it is while it is imported
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_what_is_left_is_not_looked_for_in_the_middle_of_an_import(run, receiver, tmp_path):
+    run(BEFORE.format(end="os._exit(9)"))
+    killed = run("import half", files={"half.py": HALF}, env={**LATE, "HIGHLIGHT_RAISE_ERRORS": "false"})
+
+    assert (killed.returncode, killed.stderr) == (-signal.SIGTERM, "")
+    assert (len(left(tmp_path)), receiver.errors) == (1, [])
+    assert run("").returncode == 0
+    receiver.wait(errors=2)
+    assert seen(receiver) == EXPECTED
