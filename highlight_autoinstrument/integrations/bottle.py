@@ -26,8 +26,9 @@ def patch(bottle: ModuleType) -> None:
 
 def name_span(call: Call) -> Generator[None, Any, None]:
     route, _ = yield
-    environ = call["environ"]
-    wsgi.name_by_route(environ, environ["REQUEST_METHOD"], route.rule)
+    environ, rule = call["environ"], getattr(route, "rule", None)  # a router of one's own gives whatever it was given
+    if rule is not None:
+        wsgi.name_by_route(environ, environ["REQUEST_METHOD"], rule)
 
 
 def answer(call: Call) -> Generator[None, Any, None]:

@@ -174,3 +174,30 @@ def test_a_server_that_nobody_knows_serves_requests_all_the_same(run_python, rec
     assert (program.stdout, program.returncode) == ("b'item 3'\n", 0), program.stderr
     receiver.wait(spans=1, logs=1)
     assert seen(receiver) == [("GET /items/<number:int>", "SERVER", "s1", "UNSET")]
+
+
+OWN_ROUTER = """
+import bottle
+from wsgiref.util import setup_testing_defaults
+
+app, own = bottle.Bottle(), bottle.Router()
+own.add("/pages/<name>", "GET", "a page")
+
+@app.get("/<kind>/<name>")
+def page(kind, name):
+    target, arguments = own.match(bottle.request.environ)
+    return f"{target} {arguments['name']}"
+
+for path in ("/pages/home", "/pages/about"):
+    environ = {"PATH_INFO": path}
+    setup_testing_defaults(environ)
+    print(b"".join(app(environ, lambda *_: None)).decode())
+"""
+
+
+def test_a_router_of_ones_own_may_lead_to_anything(run_python, receiver):
+    result = run_python(OWN_ROUTER)
+
+    assert (result.stdout.splitlines(), result.stderr) == (["a page home", "a page about"], "")
+    receiver.wait(spans=2)
+    assert [span.name for span in receiver.spans] == ["GET /<kind>/<name>"] * 2
