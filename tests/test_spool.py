@@ -248,7 +248,7 @@ def test_off(receiver, tmp_path, how):
 )
 def test_where_it_is(receiver, tmp_path, env, place):
     given = {name: value.format(folder=tmp_path) for name, value in env.items()}
-    environment = {**LATE, "HOME": str(tmp_path / "home"), "HIGHLIGHT_SPOOL_DIR": "", **given}
+    environment = {**LATE, "HOME": str(tmp_path / "home"), "HIGHLIGHT_SPOOL_DIR": "", "XDG_STATE_HOME": "", **given}
     run_program(BEFORE.format(end="os._exit(9)"), endpoint=receiver.url, folder=tmp_path, env=environment)
     assert [path.name.rpartition("-")[0] for path in (tmp_path / place).iterdir()] == ["program"]
 
