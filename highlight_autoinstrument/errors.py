@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _MARK = "_highlight_recorded"
 _HOME = "_highlight_home"
 
+# Of a group's members, those that are looked at: a class may answer `exceptions` by itself again and again.
+_MOST_MEMBERS = 2000
+_MOST_LEAVES, _DEEPEST = 50, 3
+
 # How frameworks and servers say that the client went away.
 _DISCONNECTS = (
     "starlette.requests.ClientDisconnect",
@@ -33,23 +37,37 @@ _NO_ERRORS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 def is_error(error: BaseException) -> bool:
     """Whether an exception is an error at all, and not the way a program or a task is stopped."""
-    if isinstance(error, _NO_ERRORS):
+    # Groups may be nested as deep as no recursion can follow.
+    to_do, seen = [error], 0
+    while to_do and seen < _MOST_MEMBERS:
+        one = to_do.pop()
+        seen += 1
+        if _may_be_error(one):
+            leaves = _leaves(one)
+            if not leaves:
+                return True
+            to_do += leaves
+    return False
+
+
+def _may_be_error(error: BaseException) -> bool:
+    """Whether an exception is an error, or a group that may hold one."""
+    kind = type(error)  # isinstance() would ask the exception itself
+    if issubclass(kind, _NO_ERRORS):
         return False
     asyncio = sys.modules.get("asyncio.exceptions")
-    if asyncio is not None and isinstance(error, asyncio.CancelledError):
+    if asyncio is not None and issubclass(kind, asyncio.CancelledError):
         return False
-    if not isinstance(error, Exception) and type(error).__name__ in ("GreenletExit", "Cancelled"):
+    name = type_name(error)
+    if not issubclass(kind, Exception) and name.rpartition(".")[2] in ("GreenletExit", "Cancelled"):
         return False  # gevent's and trio's way to stop one
-    if type_name(error) in _DISCONNECTS:
-        return False
-    leaves = _leaves(error)
-    return any(is_error(leaf) for leaf in leaves) if leaves else True
+    return name not in _DISCONNECTS
 
 
 def _leaves(error: BaseException) -> tuple[BaseException, ...]:
     """The exceptions of a group."""
     leaves = tracebacks.attribute(error, "exceptions")
-    if isinstance(leaves, tuple) and all(isinstance(leaf, BaseException) for leaf in leaves):
+    if type(leaves) is tuple and all(issubclass(type(leaf), BaseException) for leaf in leaves):
         return leaves
     return ()
 
@@ -60,16 +78,20 @@ def claim(error: BaseException, unit: Unit | None) -> bool:
     An exception object that a program raises again in another request (a module's constant, a cached failure) is that
     request's error as well: the mark holds for a trace.
     """
-    mark = mark_of(error)
-    if mark is not None and (unit is None or _is_same_work(mark, unit)):
-        return False
-    leaves = _leaves(error)
-    new = True
-    if leaves:
-        # A task group wraps what may have been reported where it was raised.
-        claimed = [claim(leaf, unit) for leaf in leaves if is_error(leaf)]  # every one of them is marked
-        new = any(claimed)
-    _set(error, _MARK, unit)
+    # A task group wraps what may have been reported where it was raised: it is new if something in it is. Every one of
+    # them is marked.
+    new = False
+    to_do, seen = [error], 0
+    while to_do and seen < _MOST_MEMBERS:
+        one = to_do.pop()
+        seen += 1
+        mark = mark_of(one)
+        if mark is not None and (unit is None or _is_same_work(mark, unit)):
+            continue
+        leaves = _leaves(one)
+        to_do += [leaf for leaf in leaves if _may_be_error(leaf)]
+        new = new or not leaves
+        _set(one, _MARK, unit)
     return new
 
 
@@ -108,13 +130,14 @@ def mark_of(error: BaseException) -> Mark | None:
     return _get(error, _MARK)
 
 
-def home_of(error: BaseException) -> Mark | None:
+def home_of(error: BaseException, depth: int = 0) -> Mark | None:
     """Where an exception comes from that is seen outside any unit of work, as far as that is known."""
     messaging = sys.modules.get(f"{__package__}.messaging")
     unit = messaging.unit_left_by(error) if messaging is not None else None
     if unit is not None:
         return _place(unit)
-    found = [home_of(leaf) for leaf in _leaves(error)]
+    leaves = _leaves(error) if depth < _DEEPEST else ()
+    found = [home_of(leaf, depth + 1) for leaf in leaves] if len(leaves) <= _MOST_LEAVES else []
     return found[0] if found and all(home == found[0] for home in found) else _get(error, _HOME)
 
 
@@ -223,5 +246,4 @@ def described(error: BaseException) -> dict[str, str]:
 
 def type_name(error: BaseException) -> str:
     """The qualified name of an exception's type, for `error.type`."""
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return tracebacks.type_name(error)

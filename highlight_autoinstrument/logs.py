@@ -187,7 +187,7 @@ def emit(
     if code is not None:
         attributes["code.function.name"], attributes["code.file.path"], attributes["code.line.number"] = code
     if stack:
-        attributes["code.stacktrace"] = stack[:MAX_CHARACTERS]
+        attributes["code.stacktrace"] = text(stack)[:MAX_CHARACTERS]
     if extra:
         add_extra(attributes, extra)
     is_error = False
@@ -245,16 +245,20 @@ def add_extra(attributes: dict[str, Any], extra: Mapping[str, Any]) -> None:
 
 def level_of(level: Any) -> float:  # a number, if the application did not put anything else there
     """A record's level; INFO for what is none."""
-    return level if isinstance(level, (int, float)) else 20
+    kind = type(level)
+    if kind is int:
+        return int(level)
+    number = int.__int__(level) if issubclass(kind, int) else float.__float__(level) if issubclass(kind, float) else 20
+    return number if number == number else 20  # noqa: PLR0124 - a NaN
 
 
 def error_in(exc_info: Any) -> BaseException | None:  # three forms, and whatever else was given
     """The exception in an `exc_info`: an exception, a tuple with one, or anything true for the one being handled."""
-    if isinstance(exc_info, tuple):
+    if issubclass(type(exc_info), tuple):
         exc_info = exc_info[1] if len(exc_info) == 3 else None
     elif exc_info is True or (type(exc_info) is int and exc_info):
         exc_info = sys.exc_info()[1]
-    return exc_info if isinstance(exc_info, BaseException) else None
+    return exc_info if issubclass(type(exc_info), BaseException) else None
 
 
 def text(value: Any) -> str:
@@ -270,26 +274,39 @@ def simple(value: Any, depth: int = 0) -> Any:
     kind = type(value)
     if kind in _SCALARS:
         return value
-    if isinstance(value, str):
+    if issubclass(kind, str):  # isinstance() would ask the object itself
         return str.__str__(value)[:MAX_CHARACTERS]
-    if isinstance(value, (bytes, bytearray)):
+    if issubclass(kind, (bytes, bytearray)):
         return bytes(value[:MAX_CHARACTERS])
-    if isinstance(value, int):
+    if issubclass(kind, int):
         return int.__int__(value)
-    if isinstance(value, float):
+    if issubclass(kind, float):
         return float.__float__(value)
     if depth < _MAX_DEPTH:
-        if isinstance(value, dict):
+        if issubclass(kind, dict):
             return {text(key): simple(item, depth + 1) for key, item in list(islice(dict.items(value), _MAX_ITEMS))}
         for container in _CONTAINERS:
-            if isinstance(value, container):
+            if issubclass(kind, container):
                 return [simple(item, depth + 1) for item in list(islice(container.__iter__(value), _MAX_ITEMS))]
-    if isinstance(value, BaseException) or kind.__module__ in _PLAIN_MODULES:
+    return _named(value, kind)
+
+
+def _named(value: Any, kind: type) -> str:
+    """The text of what has a short one; the type's name of anything else."""
+    module, name = _get_module(kind), _get_qualname(kind)
+    if issubclass(kind, BaseException) or (type(module) is str and module in _PLAIN_MODULES):
         try:
-            return str(value)[:MAX_CHARACTERS]
-        except Exception:  # noqa: BLE001 - the application's __str__
-            return f"<{kind.__qualname__}>"
-    return f"<{kind.__module__}.{kind.__qualname__}>"
+            return str.__str__(str(value))[:MAX_CHARACTERS]
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - the application's __str__
+            return f"<{name}>"
+    return f"<{module}.{name}>" if type(module) is str else f"<{name}>"
+
+
+# A metaclass may answer these itself.
+_get_module = type.__dict__["__module__"].__get__
+_get_qualname = type.__dict__["__qualname__"].__get__
 
 
 _MAX_DEPTH = 3

@@ -90,21 +90,22 @@ def _any_value(value: Any, clean: Clean | None, depth: int = 0, budget: list[int
     if value is None:
         return None
     # Subclasses say what they like of themselves: the methods are those of the built-in types.
-    if isinstance(value, str):
+    if issubclass(kind, str):
         return _any_value(str.__str__(value), clean)
-    if isinstance(value, int):
+    if issubclass(kind, int):
         return _any_value(int.__int__(value), clean)
-    if isinstance(value, float):
+    if issubclass(kind, float):
         return _any_value(float.__float__(value), clean)
-    if isinstance(value, (bytes, bytearray)):
+    if issubclass(kind, (bytes, bytearray)):
         return _any_value(bytes(value[:MAX_TEXT]).decode("utf-8", "backslashreplace"), clean)
     return _container(value, clean, depth, [MAX_NESTED] if budget is None else budget)
 
 
 def _container(value: Any, clean: Clean | None, depth: int, budget: list[int]) -> bytes | None:
     """A list or a mapping; what is too deep, or too much, is left out."""
-    is_mapping = isinstance(value, Mapping)
-    if depth >= MAX_DEPTH or not (is_mapping or isinstance(value, (list, tuple, set, frozenset))):
+    kind = type(value)  # isinstance() would ask the object itself
+    is_mapping = issubclass(kind, Mapping)
+    if depth >= MAX_DEPTH or not (is_mapping or issubclass(kind, (list, tuple, set, frozenset))):
         return None
     if not is_mapping and len(value) == 2 and isinstance(value, (list, tuple)) and _rules.is_header(value[0]):
         value = (value[0], hide(value[1]))

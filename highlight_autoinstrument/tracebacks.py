@@ -56,7 +56,7 @@ def describe(error: BaseException) -> ErrorText:
     other way, since there the end is what would be dropped; each carries the `Class: message` of its exception.
     """
     try:
-        name = _type_name(error)
+        name = type_name(error)
         message = _message(error)
         sections = _sections(error, _error_line(name, message, MAX_MESSAGE_CHARACTERS))
         now = time.monotonic()
@@ -83,7 +83,7 @@ def _sections(error: BaseException, last_line: str) -> list[_Section]:
             continue
         line = last_line
         if sections:
-            line = _harmless(_error_line(_type_name(exception), _message(exception), MAX_LINE_CHARACTERS))
+            line = _harmless(_error_line(type_name(exception), _message(exception), MAX_LINE_CHARACTERS))
         sections.append((line, _innermost_first(_get_traceback(exception))))
     return sections
 
@@ -163,7 +163,7 @@ _get_module = type.__dict__["__module__"].__get__
 _get_qualname = type.__dict__["__qualname__"].__get__
 
 
-def _type_name(error: BaseException) -> str:
+def type_name(error: BaseException) -> str:
     """`package.module.Class`; without the module where that is `builtins` or no text."""
     cls = type(error)
     name = _get_qualname(cls)
@@ -180,7 +180,7 @@ def _message(error: BaseException) -> str:
     except KeyboardInterrupt:
         raise
     except BaseException as failure:  # noqa: BLE001 - strangers' code: it raises what it likes
-        text = f"(no text: __str__ raised {_type_name(failure)})"
+        text = f"(no text: __str__ raised {type_name(failure)})"
     notes = attribute(error, "__notes__")
     if type(notes) is list or type(notes) is tuple:
         room = MAX_MESSAGE_CHARACTERS - len(text)
