@@ -17,7 +17,13 @@ current_unit: Callable[[], Unit | None] | None = None
 
 def current() -> Unit | None:
     """The unit of work that this code runs in."""
-    return None if current_unit is None else current_unit()
+    if current_unit is None:
+        return None
+    try:
+        return current_unit()
+    except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
+        guard.broken("the unit of work", error)
+        return None
 
 
 _OWN = "_highlight_own"

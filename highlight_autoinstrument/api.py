@@ -11,11 +11,26 @@ from copy import copy
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import active, bootstrap, config, errors, guard, incoming, logs, messaging, metrics, pipeline, propagation, spans
+from . import (
+    active,
+    bootstrap,
+    config,
+    errors,
+    guard,
+    incoming,
+    logs,
+    messaging,
+    metrics,
+    pipeline,
+    propagation,
+    recording,
+    spans,
+)
 from .context import HighlightRequest, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from types import FrameType
 
     from opentelemetry.trace import Span
 
@@ -30,7 +45,12 @@ def parse_headers(headers: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None)
     `headers` is a mapping or a list of pairs, of str or bytes, in any case. What Highlight's `H.parseHeaders` does;
     baggage and cookies are read as well. Both ids are None where there are none. Never raises.
     """
-    return propagation.extract(_lower(headers).get) or HighlightRequest(None, None)
+    try:
+        found = propagation.extract(_lower(headers).get)
+        return found if isinstance(found, HighlightRequest) else HighlightRequest(None, None)
+    except Exception as error:  # noqa: BLE001 - the guard
+        guard.broken("parse_headers", error)
+        return HighlightRequest(None, None)
 
 
 def _lower(headers: Any) -> dict[str, str]:
@@ -59,11 +79,14 @@ def consume_error(
     The ids are those that `parse_headers` gave; without them it is reported against the present unit of work, if any.
     One exception object is reported once. Never raises.
     """
-    if not isinstance(error, BaseException):
-        error = Exception(str(error))
-    unit = active.current()
-    ids = propagation.from_ids(session_secure_id, request_id)
-    _report(unit if ids is None else _unit_of(ids), error, attributes)
+    try:
+        if not issubclass(type(error), BaseException):
+            error = Exception(logs.text(error))
+        unit = active.current()
+        ids = propagation.from_ids(session_secure_id, request_id)
+        _report(unit if ids is None else _unit_of(ids), error, attributes)  # type: ignore[arg-type] # just seen to
+    except Exception as failure:  # noqa: BLE001 - the guard
+        guard.broken("consume_error", failure)
 
 
 def record_exception(error: BaseException | None = None, **attributes: object) -> None:
@@ -71,10 +94,13 @@ def record_exception(error: BaseException | None = None, **attributes: object) -
 
     It goes to the present unit of work, without failing it. One exception object is reported once. Never raises.
     """
-    if error is None:
-        error = sys.exc_info()[1]
-    if error is not None:
-        _report(active.current(), error, attributes)
+    try:
+        if error is None:
+            error = sys.exc_info()[1]
+        if error is not None:
+            _report(active.current(), error, attributes)
+    except Exception as failure:  # noqa: BLE001 - the guard
+        guard.broken("record_exception", failure)
 
 
 def record_http_error(status_code: int, detail: str = "", attributes: Mapping[str, object] | None = None) -> None:
@@ -83,18 +109,24 @@ def record_http_error(status_code: int, detail: str = "", attributes: Mapping[st
     `detail` is the error's message (or JSON with one under `detail`), by default the status' phrase. The stack is that
     of the caller. Never raises.
     """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - there is no public way to the caller's stack
     try:
-        message = _detail(detail) or http.HTTPStatus(status_code).phrase
+        error = HTTPException(_message(status_code, detail))
+        traceback = None
+        while frame is not None:
+            traceback = TracebackType(traceback, frame, frame.f_lasti, frame.f_lineno)
+            frame = frame.f_back
+        described = {"http.status_code": status_code, "http.response.detail": str(error), **(attributes or {})}
+        _report(active.current(), error.with_traceback(traceback), described)
+    except Exception as failure:  # noqa: BLE001 - the guard
+        guard.broken("record_http_error", failure)
+
+
+def _message(status_code: int, detail: str) -> str:
+    try:
+        return _detail(detail) or http.HTTPStatus(status_code).phrase
     except ValueError:
-        message = f"HTTP {status_code}"
-    error = HTTPException(message)
-    frame = sys._getframe(1)  # noqa: SLF001 - there is no public way to the caller's stack as a traceback
-    traceback = None
-    while frame is not None:
-        traceback = TracebackType(traceback, frame, frame.f_lasti, frame.f_lineno)
-        frame = frame.f_back  # type: ignore[assignment]
-    described = {"http.status_code": status_code, "http.response.detail": message, **(attributes or {})}
-    _report(active.current(), error.with_traceback(traceback), described)
+        return f"HTTP {status_code}"
 
 
 class HTTPException(Exception):  # noqa: N818 - its name is what is shown
@@ -114,15 +146,15 @@ def _detail(detail: str) -> str:
 
 def log(message: str, level: int | str = "INFO", attributes: Mapping[str, object] | None = None) -> None:
     """Send a log record without a logger. `level` is a number of Python's logging, or a level's name. Never raises."""
-    if not config.get().enabled:
-        return
-    number = config.LEVELS.get(level.upper(), 20) if isinstance(level, str) else logs.level_of(level)
-    caller = sys._getframe(1)  # noqa: SLF001 - as logging does
-    code = (caller.f_code.co_name, caller.f_code.co_filename, caller.f_lineno)
     try:
+        if not config.get().enabled:
+            return
+        number = config.LEVELS.get(level.upper(), 20) if isinstance(level, str) else logs.level_of(level)
+        caller = sys._getframe(1)  # noqa: SLF001 - as logging does
+        code = (caller.f_code.co_name, caller.f_code.co_filename, caller.f_lineno)
         logs.emit(number, logs.text(message), code=code, extra=attributes)
     except Exception as failure:  # noqa: BLE001 - the guard
-        guard.failed("log", failure)
+        guard.broken("log", failure)
 
 
 def record_metric(name: str, value: float, attributes: Mapping[str, object] | None = None) -> None:
@@ -151,11 +183,11 @@ def record_up_down_counter(name: str, value: int, attributes: Mapping[str, objec
 
 
 def _measure(kind: str, name: str, value: float, attributes: Mapping[str, object] | None) -> None:
-    if config.get().enabled:
-        try:
+    try:
+        if config.get().enabled:
             metrics.record(kind, name, value, attributes)
-        except Exception as failure:  # noqa: BLE001 - the guard
-            guard.failed("metrics", failure)
+    except Exception as failure:  # noqa: BLE001 - the guard
+        guard.broken("metrics", failure)
 
 
 def _report(unit: Unit | None, error: BaseException, attributes: Mapping[str, object]) -> None:
@@ -163,10 +195,7 @@ def _report(unit: Unit | None, error: BaseException, attributes: Mapping[str, ob
         return
     extra: dict[str, Any] = {}
     logs.add_extra(extra, attributes)
-    try:
-        errors.record_in(unit, error, extra)
-    except Exception as failure:  # noqa: BLE001 - the guard
-        guard.failed("record_exception", failure)
+    errors.record_in(unit, error, extra)
 
 
 def _unit_of(ids: HighlightRequest) -> Unit:
@@ -178,7 +207,11 @@ def _unit_of(ids: HighlightRequest) -> Unit:
 
 def flush(timeout_seconds: float = pipeline.EXIT_SECONDS) -> bool:
     """Send what has been recorded until now; False if that was not done within the time. Never raises."""
-    return pipeline.flush(timeout_seconds)
+    try:
+        return pipeline.flush(timeout_seconds)
+    except Exception as failure:  # noqa: BLE001 - the guard
+        guard.broken("flush", failure)
+        return False
 
 
 def set_debug_mode(logger: Any = None) -> None:
@@ -218,7 +251,7 @@ class trace:  # noqa: N801 - reads as a function: `@trace("name")`, `with trace(
         **attributes: object,
     ) -> None:
         self._name = name
-        self._ids = propagation.from_ids(session_secure_id, request_id)
+        self._given = session_secure_id, request_id
         self._headers = headers
         self._attributes = attributes
         self._open: _OpenTrace | None = None
@@ -252,7 +285,7 @@ class trace:  # noqa: N801 - reads as a function: `@trace("name")`, `with trace(
         return again
 
     def __enter__(self) -> Span:
-        self._open = _OpenTrace(self._name or "trace", self._ids, self._headers, self._attributes)
+        self._open = _OpenTrace(self._name or "trace", self._given, self._headers, self._attributes)
         return self._open.span
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -285,12 +318,12 @@ class message_context:  # noqa: N801 - reads as a function
         self._processing: messaging.Processing | None = None
 
     def __enter__(self) -> None:
-        if config.get().enabled:
-            try:
+        try:
+            if config.get().enabled:
                 self._processing = messaging.message_context(self._message)
                 self._processing.__enter__()
-            except Exception as error:  # noqa: BLE001 - the guard
-                guard.failed("message_context", error)
+        except Exception as error:  # noqa: BLE001 - the guard
+            guard.broken("message_context", error)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         processing, self._processing = self._processing, None
@@ -298,7 +331,7 @@ class message_context:  # noqa: N801 - reads as a function
             try:
                 processing.__exit__(kind, error, tb)
             except Exception as failure:  # noqa: BLE001 - the guard
-                guard.failed("message_context", failure)
+                guard.broken("message_context", failure)
 
 
 class _OpenTrace:
@@ -307,50 +340,55 @@ class _OpenTrace:
     def __init__(
         self,
         name: str,
-        ids: HighlightRequest | None,
+        given: tuple[str | None, str | None],
         headers: Any,
         attributes: Mapping[str, object],
     ) -> None:
         self.span: Span = spans.INVALID_SPAN
         self._close: Callable[[BaseException | None], None] | None = None
-        if config.get().enabled:
-            try:
-                self._begin(name, ids, headers, attributes)
-            except Exception as error:  # noqa: BLE001 - the guard
-                guard.failed("trace", error)
+        try:
+            if config.get().enabled:
+                self._begin(name, given, headers, attributes)
+        except Exception as error:  # noqa: BLE001 - the guard
+            guard.broken("trace", error)
 
     def _begin(
         self,
         name: str,
-        ids: HighlightRequest | None,
+        given: tuple[str | None, str | None],
         headers: Any,
         attributes: Mapping[str, object],
     ) -> None:
+        ids = propagation.from_ids(*given)
         values: dict[str, Any] = {}
         logs.add_extra(values, attributes)
         if active.current() is not None and ids is None and headers is None:
             piece = spans.piece(name, spans.INTERNAL, values)
-            self.span = piece.__enter__() or spans.INVALID_SPAN
+            entered = piece.__enter__()
             self._close = lambda error: piece.__exit__(type(error) if error is not None else None, error, None)
+            if isinstance(entered, recording.Span):
+                self.span = entered
             return
         work = _begin_work(name, ids, headers, values)
         token = work.attach()
-        self.span = work.unit.span
 
         def close(error: BaseException | None) -> None:
-            if error is not None:
-                work.fail(error)
-            work.detach(token)
-            work.unit.span.end()
+            try:
+                if error is not None:
+                    work.fail(error)
+            finally:
+                work.detach(token)
+                work.unit.span.end()
 
         self._close = close
+        self.span = work.unit.span
 
     def close(self, error: BaseException | None) -> None:
         if self._close is not None:
             try:
                 self._close(error)
             except Exception as failure:  # noqa: BLE001 - the guard
-                guard.failed("trace", failure)
+                guard.broken("trace", failure)
 
 
 def _begin_work(name: str, ids: HighlightRequest | None, headers: Any, values: dict[str, Any]) -> incoming.Work:

@@ -136,7 +136,7 @@ class Request:
     async def send(self, message: Message) -> None:
         """Note what the application answers, and pass it on."""
         changed = observe(self, message)
-        await self._send(message if changed is None else changed)
+        await self._send(changed if isinstance(changed, dict) else message)
 
     def note(self, message: Message) -> Message | None:
         """Read a message of the application's; return one to send in its place, or None."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opentelemetry import context as otel
 from opentelemetry import trace
 
-from . import active
+from . import active, guard
 from .patching import hide_frame
 
 if TYPE_CHECKING:
@@ -124,7 +124,11 @@ def empty() -> Context:
 
 def attach(context: Context) -> object:
     """Make a context the current one, until `detach` is given the token that this returns."""
-    return otel.attach(context)
+    try:
+        return otel.attach(context) if isinstance(context, otel.Context) else None
+    except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
+        guard.broken("the context", error)
+        return None
 
 
 def detach(token: Any) -> None:
@@ -133,14 +137,18 @@ def detach(token: Any) -> None:
     OpenTelemetry's own `detach` logs an error into the application's log when a generator or a coroutine is closed
     in another context than it ran in. Then there is nothing to go back from.
     """
-    variable = getattr(token, "var", None)
-    if variable is None:
-        otel.detach(token)
+    if token is None:
         return
     try:
-        variable.reset(token)
+        variable = getattr(token, "var", None)
+        if variable is None:
+            otel.detach(token)
+        else:
+            variable.reset(token)
     except (ValueError, RuntimeError):
         pass
+    except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
+        guard.broken("the context", error)
 
 
 class Carried:
@@ -154,7 +162,7 @@ class Carried:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function there."""
-        token = otel.attach(self.context)
+        token = attach(self.context)
         try:
             return self.__wrapped__(*args, **kwargs)
         except BaseException as error:

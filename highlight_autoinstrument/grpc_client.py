@@ -99,8 +99,14 @@ class Done:
 
     def __call__(self) -> None:
         """End the span."""
-        rendezvous = self.rendezvous()
-        end(self.span, CANCELLED if rendezvous is None else rendezvous.code())
+        finished(self)
+
+
+@guarded
+def finished(done: Done) -> None:
+    """End the span of a stream or a future that is done."""
+    rendezvous = done.rendezvous()
+    end(done.span, CANCELLED if rendezvous is None else rendezvous.code())
 
 
 class DoneAio:
@@ -121,6 +127,7 @@ class DoneAio:
             settle(self.span, pending)
 
 
+@guarded
 def abandon(span: Span, pid: int) -> None:
     """End the span of a stream that was dropped, or is open when the program ends; a forked child has only a copy."""
     if pid == os.getpid():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+from . import messaging
 from .grpc_client import CANCELLED, OK, STATUS_CODE, library, name_of, number_of
 from .later import errors, incoming, spans
 from .patching import guarded, hooked
@@ -76,10 +77,8 @@ def begin(method: str, metadata: Any) -> Work:
     """Begin the unit of work of a call."""
     from opentelemetry.trace import SpanKind
 
-    received: dict[str, str] = {}
-    for key, value in metadata:
-        received.setdefault(key, value if isinstance(value, str) else value.decode("latin-1"))
-    return incoming.begin(method.lstrip("/"), SpanKind.SERVER, received.get, spans.rpc("grpc", method))
+    received = messaging.getter(metadata)
+    return incoming.begin(method.lstrip("/"), SpanKind.SERVER, received, spans.rpc("grpc", method))
 
 
 class Serving:
@@ -99,10 +98,16 @@ class Serving:
 
     def drop(self) -> None:
         """End what did not come to its own end."""
-        if not self.work.unit.span.end_ns:
-            if self.code is None:
-                self.code = CANCELLED
-            end(self)
+        dropped(self)
+
+
+@guarded
+def dropped(serving: Serving) -> None:
+    """End a call that did not come to its own end."""
+    if not serving.work.unit.span.end_ns:
+        if serving.code is None:
+            serving.code = CANCELLED
+        end(serving)
 
 
 def observed(handler: Any, serving: Serving) -> Any:

@@ -15,6 +15,11 @@ debugging = False
 _sink: Callable[[str], object] | None = None
 _said: set[str] = set()
 
+_MOST_OWN_FRAMES = 100  # that the agent ever needs on top of the application's
+# An exception may be of a class that answers these itself.
+_get_traceback = BaseException.__dict__["__traceback__"].__get__
+_get_name = type.__dict__["__name__"].__get__
+
 
 def say(line: str) -> None:
     """Write one line for the operator: to stderr, or to the logger that was given to `set_debug_mode`.
@@ -67,25 +72,56 @@ def failed(part: str, error: BaseException, fix: str = "") -> None:
         return  # modules are being taken apart: nothing can be expected to work
     if raises:
         raise error
-    line = f"{part} is off: {summary(error)}{origin(error)}"
-    if fix:
-        line += f"; {fix}"
-    say_once(line)
+    try:
+        line = f"{part} is off: {summary(error)}{origin(error)}"
+        if fix:
+            line += f"; {fix}"
+        say_once(line)
+    except Exception:  # noqa: BLE001, S110 - there is nobody left to tell
+        pass
+
+
+def broken(part: str, error: BaseException) -> None:
+    """Report the failure of a part that stays on, unless the application's stack or memory is used up."""
+    try:
+        if not exhausted(error):
+            failed(part, error)
+    except RecursionError as deeper:
+        if deeper is error:
+            raise
+
+
+def exhausted(error: BaseException) -> bool:
+    """Whether the application's stack or memory is used up: no failure of ours, and the next time all is well again.
+
+    A recursion that goes on and on in what we ourselves called is a failure.
+    """
+    kind = type(error)
+    if not issubclass(kind, RecursionError):
+        return issubclass(kind, MemoryError)
+    frames = 0
+    traceback = _get_traceback(error)
+    while traceback is not None:
+        frames += 1
+        traceback = traceback.tb_next
+    return frames < _MOST_OWN_FRAMES
 
 
 def summary(error: BaseException) -> str:
     """Type and message of an exception on one line, whatever its `__str__` does."""
     try:
         text = " ".join(str(error).split())[:300]
-    except Exception:  # noqa: BLE001 - a __str__ that raises
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a __str__ that raises
         text = ""
-    name = type(error).__name__
+    name = _get_name(type(error))
     return f"{name}: {text}" if text else name
 
 
 def origin(error: BaseException) -> str:
     """Name the place of ours that raised, ` (file.py:12)`, so that one line is enough for a bug report."""
-    traceback = error.__traceback__
+    traceback = _get_traceback(error)
     place = ""
     while traceback is not None:
         code = traceback.tb_frame.f_code

@@ -30,7 +30,7 @@ class Work:
 
     def attach(self) -> object:
         """Make this the unit of work that the following code runs in; give what this returns to `detach`."""
-        return otel.attach(self.context)
+        return context.attach(self.context)
 
     detach = staticmethod(context.detach)
 

@@ -6,7 +6,7 @@ import sys
 import weakref
 from contextvars import Context
 
-from . import active
+from . import active, guard
 from .later import context, errors, incoming, outgoing, spans
 from .patching import guarded, hooked
 
@@ -104,13 +104,17 @@ class Processing:
         return self.work
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if error is not None:
-            if self._is_error is None or self._is_error(error):
-                self.work.fail(error)
-            else:
-                forgive(self.work, error)
-        self.work.detach(self._token)
-        self.work.unit.span.end()
+        try:
+            if error is not None:
+                if self._is_error is None or self._is_error(error):
+                    self.work.fail(error)
+                else:
+                    forgive(self.work, error)
+        except Exception as failure:  # noqa: BLE001 - the guard
+            guard.broken("a message", failure)
+        finally:  # the next message is another's
+            self.work.detach(self._token)
+            self.work.unit.span.end()
 
 
 def process(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .recording import Span
 
 _origins = TracingOrigins.parse(config.get().tracing_origins)
+_LONGEST_VALUE = 1024  # more than any of ours has
 _SIGNED = ("aws4-", "aws ")  # SigV4, with one region or several, and SigV2
 _PRESIGNED = ("x-amz-signature=", "awsaccesskeyid=")
 
@@ -70,4 +71,9 @@ def pairs(span: Span | None = None) -> list[tuple[str, str]]:
         state = sender.get_span_context().trace_state
         if state:
             found.append(("tracestate", state.to_header()))
-    return found
+    return [pair for pair in found if _is_sound(pair[1])]
+
+
+def _is_sound(value: str) -> bool:
+    """Whether a value can stand in any header: what a library refuses would be the application's failure."""
+    return isinstance(value, str) and len(value) <= _LONGEST_VALUE and value.isascii() and value.isprintable()

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 _MISSING: Any = object()
 
+# What Python itself reads of an exception, and sets: its class may answer these names in ways of its own. The cause
+# comes before what setting it changes as well.
+_FIELDS: tuple[Any, ...] = tuple(
+    BaseException.__dict__[name] for name in ("__traceback__", "__cause__", "__context__", "__suppress_context__")
+)
+
 
 class MissingArgumentError(Exception):
     """A call without an argument that it needs: its function is about to say so itself."""
@@ -72,6 +78,8 @@ class Switch:
 
     def fail(self, error: BaseException) -> None:
         """Switch off and say so."""
+        if guard.exhausted(error):
+            return
         self.on = False
         integration = self.hook.__module__.rpartition(".")[2]
         guard.failed(
@@ -80,17 +88,25 @@ class Switch:
             f"the application runs on without it (HIGHLIGHT_DISABLED_INTEGRATIONS={integration} silences this)",
         )
 
-    def enter(self, call: Call) -> tuple[Generator[None, Any, Any] | None, tuple[Any, ...], dict[str, Any]]:
+    def enter(
+        self, parameters: dict[str, int], args: tuple[Any, ...], kwargs: dict[str, Any], instance: Any = _MISSING
+    ) -> tuple[Generator[None, Any, Any] | None, tuple[Any, ...], dict[str, Any]]:
         """Run the hook up to its `yield`; None for it where it does not want this call. And what to call with."""
-        args, kwargs = call.args, call.kwargs
         if self.on:
-            running = self.hook(call)
             try:
+                call = Call(parameters, args, kwargs)
+                if instance is not _MISSING:
+                    call.instance = instance
+                running = self.hook(call)
                 next(running)
             except (StopIteration, MissingArgumentError):
                 pass
             except Exception as error:  # noqa: BLE001 - the guard
-                self.fail(error)
+                try:
+                    self.fail(error)
+                except RecursionError as deeper:  # not even that can be called any more
+                    if deeper is error:
+                        raise
             else:
                 return running, call.args, call.kwargs
         return None, args, kwargs
@@ -102,7 +118,11 @@ class Switch:
         except StopIteration as stop:
             return result if stop.value is None else stop.value
         except Exception as error:  # noqa: BLE001 - the guard
-            self.fail(error)
+            try:
+                self.fail(error)
+            except RecursionError as deeper:
+                if deeper is error:
+                    raise
             return result
         self.fail(RuntimeError("a hook must yield once"))
         return result
@@ -113,23 +133,28 @@ class Switch:
         if running is None:
             return
         # Passing through the generator would leave its frames in the traceback, and more in the context.
-        traceback, context, cause = error.__traceback__, error.__context__, error.__cause__
-        suppress = error.__suppress_context__
+        kept = [field.__get__(error) for field in _FIELDS]
         try:
             running.throw(error)
         except StopIteration:
             pass
         except BaseException as outcome:  # noqa: BLE001 - compared below
-            wrapped = isinstance(outcome, RuntimeError) and outcome.__cause__ is error  # a StopIteration comes back so
-            if outcome is not error and not wrapped:
-                self.fail(outcome)
+            if outcome is not error and not _wraps(outcome, error):
+                try:
+                    self.fail(outcome)
+                except RecursionError as deeper:
+                    if deeper is outcome:
+                        raise
         else:
             self.fail(RuntimeError("a hook must yield once"))
         finally:
-            error.__traceback__ = traceback
-            error.__cause__ = cause
-            error.__context__ = context
-            error.__suppress_context__ = suppress
+            for field, value in zip(_FIELDS, kept):  # noqa: B905 - as many
+                field.__set__(error, value)
+
+
+def _wraps(outcome: BaseException, error: BaseException) -> bool:
+    """Whether this is how a StopIteration comes back."""
+    return issubclass(type(outcome), RuntimeError) and _FIELDS[1].__get__(outcome) is error
 
 
 def wrap(owner: Any, name: str, hook: Hook, parameters: Sequence[str] = ()) -> None:
@@ -168,7 +193,7 @@ def hooked(function: Callable[..., Any], hook: Hook, part: str, parameters: Sequ
     if inspect.iscoroutinefunction(function):
 
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            running, args, kwargs = switch.enter(Call(positions, args, kwargs))
+            running, args, kwargs = switch.enter(positions, args, kwargs)
             try:
                 result = await function(*args, **kwargs)
             except BaseException as error:
@@ -179,7 +204,7 @@ def hooked(function: Callable[..., Any], hook: Hook, part: str, parameters: Sequ
     else:
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            running, args, kwargs = switch.enter(Call(positions, args, kwargs))
+            running, args, kwargs = switch.enter(positions, args, kwargs)
             try:
                 result = function(*args, **kwargs)
             except BaseException as error:
@@ -197,9 +222,9 @@ def hide_frame(error: BaseException, file: str) -> None:
 
     The application's traceback is then as long as without us; Python 3.10 puts the frame back.
     """
-    traceback = error.__traceback__
+    traceback = _FIELDS[0].__get__(error)
     if traceback is not None and traceback.tb_frame.f_code.co_filename == file:
-        error.__traceback__ = traceback.tb_next
+        _FIELDS[0].__set__(error, traceback.tb_next)
 
 
 def _positions(function: FunctionType) -> dict[str, int]:
@@ -226,9 +251,7 @@ def _hooked_object(function: Callable[..., Any], switch: Switch, names: Sequence
     if inspect.iscoroutinefunction(function):  # a bound method, a partial
 
         async def wrapper(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
-            call = Call(parameters, args, kwargs)
-            call.instance = instance
-            running, args, kwargs = switch.enter(call)
+            running, args, kwargs = switch.enter(parameters, args, kwargs, instance)
             try:
                 result = await wrapped(*args, **kwargs)
             except BaseException as error:
@@ -239,9 +262,7 @@ def _hooked_object(function: Callable[..., Any], switch: Switch, names: Sequence
     else:
 
         def wrapper(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
-            call = Call(parameters, args, kwargs)
-            call.instance = instance
-            running, args, kwargs = switch.enter(call)
+            running, args, kwargs = switch.enter(parameters, args, kwargs, instance)
             try:
                 result = wrapped(*args, **kwargs)
             except BaseException as error:
@@ -264,8 +285,13 @@ def guarded(callback: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return callback(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 - the guard
-                on = False
-                guard.failed(part, error, "the application runs on without it")
+                try:
+                    if not guard.exhausted(error):
+                        on = False
+                        guard.failed(part, error, "the application runs on without it")
+                except RecursionError as deeper:
+                    if deeper is error:
+                        raise
         return None
 
     return guarded_call
@@ -311,8 +337,13 @@ class Watched:
             try:
                 return self.hook(value, frame)
             except Exception as error:  # noqa: BLE001 - the guard
-                self.on = False
-                guard.failed(self.part, error, "the application runs on without it")
+                try:
+                    if not guard.exhausted(error):
+                        self.on = False
+                        guard.failed(self.part, error, "the application runs on without it")
+                except RecursionError as deeper:
+                    if deeper is error:
+                        raise
         return value
 
     def __set__(self, instance: Any, value: object) -> None:

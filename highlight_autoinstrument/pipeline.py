@@ -34,6 +34,7 @@ UID = "log.record.uid"
 # Global state: the queue and the one sender of this process. Appending to a deque takes no lock, so that a garbage
 # collection, a signal handler or a fork in the middle of it does no harm.
 _settings = config.get()
+_random = random.Random()  # noqa: S311 - jitter; the application's own numbers stay what its seed makes them
 exports = _settings.enabled and _settings.project_id is not None
 _queue: deque[Span | LogRecord] = deque(maxlen=_settings.queue_size)
 _sender: Sender | None = None
@@ -294,15 +295,21 @@ class Sender:
 
     def _run(self) -> None:
         while True:
-            urgent = self._wait()
+            try:
+                urgent = self._wait()
+            except Exception as error:  # noqa: BLE001 - the guard: without it a thread ends with a traceback
+                _stop_exporting()
+                for done in (*self._flushing, *self._flushes):
+                    done.release()
+                guard.failed("export", error, "nothing is sent from this process")
+                return
             try:
                 self._work(urgent=urgent)
             except Exception as error:  # noqa: BLE001 - the guard
                 guard.failed("an export", error)
             if not self._batches:
-                for done in self._flushing:
-                    done.release()
-                self._flushing.clear()
+                while self._flushing:
+                    self._flushing.pop().release()
 
     def _wait(self) -> bool:
         """Wait until there is something to do; True if it shall be done at once."""
@@ -476,7 +483,7 @@ class Sender:
             self._batches.clear()
             return True
         if wait is None:
-            wait = self._pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+            wait = self._pause * _random.uniform(0.8, 1.2)
             self._pause = min(self._pause * 2, 30.0)
         self._retry_at = now + min(wait, RETRY_SECONDS)
         if now - self._failing_since > COMPLAIN_SECONDS:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace
 from opentelemetry.trace import SpanContext, StatusCode, TraceFlags, TraceState
 
-from . import config, pipeline
+from . import config, guard, pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -123,9 +123,12 @@ class Span(trace.Span):
     def end(self, end_time: int | None = None) -> None:
         """End the span and hand it to the exporter; only the first call counts."""
         if not self.end_ns:
-            self.end_ns = end_time or self.now_ns()
-            if self.sampled and not self.silent and self._forks == _forks:
-                pipeline.add_span(self)
+            try:
+                self.end_ns = end_time or self.now_ns()
+                if self.sampled and not self.silent and self._forks == _forks:
+                    pipeline.add_span(self)
+            except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
+                guard.broken("a span", error)
 
     def get_span_context(self) -> SpanContext:
         """The ids in OpenTelemetry's form."""
@@ -142,23 +145,34 @@ class Span(trace.Span):
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute."""
+        if type(key) is not str:
+            key = f"{key}" if isinstance(key, (int, float)) else type(key).__name__
         if not self.end_ns and (len(self.attributes) < MAX_ATTRIBUTES or key in self.attributes):
             self.attributes[key] = value
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set several attributes."""
-        for key, value in attributes.items():
-            self.set_attribute(key, value)
+        try:
+            for key, value in attributes.items():
+                self.set_attribute(key, value)
+        except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
+            guard.broken("a span", error)
 
     def add_event(self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None) -> None:
         """Add an event, `timestamp` in nanoseconds since 1970."""
-        if not self.end_ns and len(self.events) < MAX_EVENTS:
-            self.events.append((name, timestamp or self.now_ns(), dict(attributes or {})))
+        try:
+            if not self.end_ns and len(self.events) < MAX_EVENTS:
+                self.events.append((name, timestamp or self.now_ns(), dict(attributes or {})))
+        except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
+            guard.broken("a span", error)
 
     def add_link(self, context: SpanContext, attributes: Mapping[str, Any] | None = None) -> None:
         """Link another span."""
-        if not self.end_ns and len(self.links) < MAX_EVENTS:
-            self.links.append((context, dict(attributes or {})))
+        try:
+            if not self.end_ns and len(self.links) < MAX_EVENTS:
+                self.links.append((context, dict(attributes or {})))
+        except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
+            guard.broken("a span", error)
 
     def update_name(self, name: str) -> None:
         """Rename the span."""
@@ -167,13 +181,16 @@ class Span(trace.Span):
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Set the status; as in OpenTelemetry OK is final, and UNSET says nothing."""
-        if isinstance(status, StatusCode):
-            code, message = status.value, description
-        else:
-            code, message = status.status_code.value, status.description
-        if not self.end_ns and code and self.status != StatusCode.OK.value:
-            self.status = code
-            self.status_message = (message or "") if code == StatusCode.ERROR.value else ""
+        try:
+            if isinstance(status, StatusCode):
+                code, message = status.value, description
+            else:
+                code, message = status.status_code.value, status.description
+            if not self.end_ns and code and self.status != StatusCode.OK.value:
+                self.status = code
+                self.status_message = (message or "") if code == StatusCode.ERROR.value else ""
+        except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
+            guard.broken("a span", error)
 
     def record_exception(
         self,
@@ -183,9 +200,12 @@ class Span(trace.Span):
         escaped: bool = False,
     ) -> None:
         """Record an exception as an event, unless it has been recorded already."""
-        from . import errors
+        try:
+            from . import errors
 
-        errors.record_on(self, exception, attributes, timestamp)
+            errors.record_on(self, exception, attributes, timestamp)
+        except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
+            guard.broken("a span", error)
 
     # Ours
 

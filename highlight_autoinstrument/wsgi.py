@@ -180,7 +180,7 @@ class Request:
     def start_response(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
         """Note the status, and let the browser client's headers through the application's CORS answer."""
         changed = observe(self, status, headers, *exc_info)
-        return self._start_response(status, headers if changed is None else changed, *exc_info)
+        return self._start_response(status, changed if isinstance(changed, list) else headers, *exc_info)
 
     def note(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> list[tuple[str, str]] | None:
         """Read what the application answers; return headers to send in place of its own, or None."""
@@ -241,7 +241,7 @@ class Body:
                 self._iterator = iter(self.answer)
             return next(self._iterator)
         except StopIteration:
-            request.ended_ns = work.unit.span.now_ns()
+            note_end(request)
             raise
         except BaseException as error:
             failed(request, error)
@@ -267,7 +267,7 @@ class Body:
             raise
         finally:
             work.detach(token)
-            request.end()
+            end(request)
 
     def let_go(self) -> Held | None:
         """Leave the body to whoever it is for; None where it has been closed. What is returned ends the request."""
@@ -276,8 +276,9 @@ class Body:
 
     def __del__(self) -> None:
         # A server or test client that never closes: the request is over all the same.
-        if self._request is not None:
-            self._request.end()
+        request = getattr(self, "_request", None)
+        if request is not None:
+            end(request)
 
 
 class Held:
@@ -328,3 +329,15 @@ class SizedBody(Body):
 def failed(request: Request, error: BaseException) -> None:
     """`Request.fail`, guarded."""
     request.fail(error)
+
+
+@guarded
+def note_end(request: Request) -> None:
+    """Note when the last of the body was made."""
+    request.ended_ns = request.work.unit.span.now_ns()
+
+
+@guarded
+def end(request: Request) -> None:
+    """`Request.end`, guarded."""
+    request.end()

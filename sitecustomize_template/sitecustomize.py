@@ -46,9 +46,17 @@ def start_agent() -> None:
             say_not_installed()
         else:
             say(
-                f"the agent is off: {type(error).__name__}: {' '.join(str(error).split())[:300]}; "
+                f"the agent is off: {type(error).__name__}: {text_of(error)}; "
                 f"reinstall it: {sys.executable} -m pip install --force-reinstall highlight-autoinstrument"
             )
+
+
+def text_of(error: BaseException) -> str:
+    """An exception's message on one line, if it has one that can be had."""
+    try:
+        return " ".join(str(error).split())[:300]
+    except BaseException:  # noqa: BLE001 - whatever it is, the program starts
+        return "(no text)"
 
 
 def say_not_installed() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import active, messaging, processes
 from ..later import context
-from ..patching import on_read, replace
+from ..patching import guarded, on_read, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,11 +32,16 @@ def handing_over(submit: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         if active.current() is None:
             return submit(self, fn, *args, **kwargs)
-        job = context.Carried(fn, context.snapshot())
+        job = handed_over(fn) or fn
         # Submitting may start a thread, which outlives this unit of work and must not begin in it.
         return Context().run(submit, self, job, *args, **kwargs)
 
     return wrapper
+
+
+@guarded
+def handed_over(function: Any) -> Any:
+    return context.Carried(function, context.snapshot())
 
 
 def leaving_no_message(run: Callable[..., Any]) -> Callable[..., Any]:

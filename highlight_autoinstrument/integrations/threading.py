@@ -29,10 +29,15 @@ def patch(threading: ModuleType) -> None:
 def handing_over(start: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: threading.Thread) -> Any:
         if active.current() is not None:
-            self.__dict__["_highlight_context"] = context.snapshot()
+            hand_over(self)
         return start(self)
 
     return wrapper
+
+
+@guarded
+def hand_over(thread: threading.Thread) -> None:
+    thread.__dict__["_highlight_context"] = context.snapshot()
 
 
 def taking_over(bootstrap_inner: Callable[..., Any]) -> Callable[..., Any]:
