@@ -65,7 +65,7 @@ def environ_of(server: Any, sid: str, namespace: str) -> Any:
 
 def process(name: str, namespace: str, environ: Any) -> messaging.Processing:
     headers = {}
-    for header in _HEADERS:
+    for header in _HEADERS if isinstance(environ, dict) else ():  # a transport of one's own may give anything
         value = environ.get("HTTP_" + header.upper().replace("-", "_"))
         if value is not None:
             headers[header] = value

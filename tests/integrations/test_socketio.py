@@ -232,3 +232,22 @@ def test_what_watches_all_connections_is_no_part_of_the_first(inline, receiver):
     assert {log.session for log in receiver.logs if "gone" in log.body} == {None}
     wait_until(lambda: any(log.body == "disconnect" for log in receiver.logs))
     assert [log.session for log in receiver.logs if log.body == "disconnect"] == ["s1"]
+
+
+OWN_TRANSPORT = """
+import socketio
+server = socketio.Server(async_mode="threading")
+server.on("connect", lambda sid, environ: print("connected by", environ))
+server.on("said", lambda sid, word: print("said", word))
+server._handle_eio_connect("1", "text")
+server._handle_eio_message("1", "0")
+server._handle_eio_message("1", '2["said","hello"]')
+"""
+
+
+def test_a_transport_of_ones_own_may_have_anything_for_an_environ(run_python, receiver):
+    result = run_python(OWN_TRANSPORT)
+
+    assert result.stdout.splitlines() == ["connected by text", "said hello"], result.stderr
+    receiver.wait(spans=2)
+    assert [(span.name, span.session) for span in receiver.spans] == [("process connect", None), ("process said", None)]
