@@ -161,10 +161,11 @@ def decode_traces(body: bytes) -> list[Span]:
                 for link in span.links
             ],
             trace_state=span.trace_state,
-            resource=attributes(group.resource.attributes),
+            resource=resource,
             scope=scoped.scope.name,
         )
         for group in request.resource_spans
+        for resource in [attributes(group.resource.attributes)]
         for scoped in group.scope_spans
         for span in scoped.spans
     ]
@@ -183,10 +184,11 @@ def decode_logs(body: bytes) -> list[Log]:
             span_id=log.span_id.hex(),
             time_ns=log.time_unix_nano,
             observed_ns=log.observed_time_unix_nano,
-            resource=attributes(group.resource.attributes),
+            resource=resource,
             scope=scoped.scope.name,
         )
         for group in request.resource_logs
+        for resource in [attributes(group.resource.attributes)]
         for scoped in group.scope_logs
         for log in scoped.log_records
     ]
