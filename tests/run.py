@@ -19,6 +19,7 @@ import environment
 
 # Real servers that the tests start; Debian's packages, by the program that each brings.
 PROGRAMS = {
+    "faketime": "faketime",
     "redis-server": "redis-server",
     "nats-server": "nats-server",
     "openssl": "openssl",
