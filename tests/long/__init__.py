@@ -7,7 +7,9 @@ REQUIREMENTS = [
     "flask",
     "gevent",
     "gunicorn",
+    "httpx",
     "opentelemetry-proto",
     "redis",
+    "urllib3",
     "uvicorn[standard]",
 ]
