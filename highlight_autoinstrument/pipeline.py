@@ -182,7 +182,8 @@ class Batch(NamedTuple):
     body: bytes
     records: int
     expires_at: float  # monotonic seconds
-    errors: tuple[tuple[str, bytes], ...] = ()  # of the records those that hold errors: their ids, and the message
+    # Of the records those that hold errors: their ids, and the message as long as others can be taken from beside it.
+    errors: tuple[tuple[str, bytes], ...] = ()
     orphan: Orphan | None = None  # the file that all of it comes from
 
     @property
@@ -401,6 +402,8 @@ class Sender:
         head: tuple[bytes, ...] = (),
         orphan: Orphan | None = None,
     ) -> Batch:
+        if len(errors) == len(messages):  # the body holds them, compressed
+            errors = tuple((uids, b"") for uids, _ in errors)
         resource, scope = head or self._head
         body = self._transports[signal].packed(self._otlp.request(resource, [(scope, messages)]))
         return Batch(signal, body, len(messages), monotonic() + RETRY_SECONDS, errors, orphan)

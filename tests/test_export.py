@@ -577,11 +577,11 @@ for number in range(150):
 def test_the_oldest_are_dropped_and_counted(run_python, receiver):
     receiver.misbehave = [Misbehaviour(status=503, headers={"Retry-After": "2"})]
     program = """
-import logging
+import logging, time
 from highlight_autoinstrument import flush, pipeline
 logging.warning("first")
 while not pipeline._sender._retry_at:
-    flush(0.05)
+    time.sleep(0.01)  # not by a flush: of several at a time, the last sends once more
 for number in range(500):
     logging.warning("%s", number)
 assert flush(30)
@@ -603,7 +603,7 @@ import logging, time
 from highlight_autoinstrument import flush, pipeline, trace
 logging.warning("first")
 while not pipeline._sender._retry_at:
-    flush(0.05)
+    time.sleep(0.01)  # not by a flush: of several at a time, the last sends once more
 for number in range(60):
     for _ in range(5):
         with trace("plain"):
@@ -630,6 +630,33 @@ assert flush(30)
     assert len([span for span in receiver.spans if span.name == "plain"]) <= 20
     dropped = sum(int(number) for number in re.findall(r"highlight: (\d+) records were dropped", result.stderr))
     assert dropped + len(receiver.spans) + len(receiver.logs) == 1 + 60 * 6 + 20 + 10
+
+
+def test_errors_wait_in_compressed_form(run_python, receiver):
+    receiver.misbehave = [Misbehaviour(status=503, headers={"Retry-After": "60"})]
+    program = """
+import logging, time
+from highlight_autoinstrument import flush, pipeline
+logging.warning("first")
+while not pipeline._sender._retry_at:
+    time.sleep(0.01)
+for number in range(200):
+    try:
+        raise LookupError(number)
+    except LookupError:
+        logging.exception("failed")
+while len(pipeline._queue) >= 50:  # until the thread has come
+    time.sleep(0.01)
+waiting = [batch for batch in list(pipeline._sender._batches) if batch.errors]
+errors = sum(batch.records for batch in waiting)
+held = sum(batch.size for batch in waiting)
+assert errors >= 100, waiting
+assert held < errors * 400, held  # a traceback alone is more
+assert flush(30)
+"""
+    result = run_python(program, env={"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "50"})
+    assert (result.returncode, said(result)) == (0, []), result.stderr
+    assert sorted(int(error.message) for error in receiver.errors) == list(range(200))
 
 
 def test_what_waits_is_bounded_in_bytes(run_python, receiver):
