@@ -223,6 +223,7 @@ class Sender:
         self._flushes: deque[Any] = deque()  # of locks, each released when that flush is done
         self._flushing: list[Any] = []  # those that the thread has seen
         self._closing_at: float | None = None  # monotonic seconds
+        self._too_late = ""  # what is said then
         self._failing_since: float | None = None
         self._retry_at = 0.0
         self._pause = 1.0
@@ -268,10 +269,11 @@ class Sender:
 
     def close(self, timeout_seconds: float) -> None:
         """Send what waits, or give it up."""
+        self._too_late = f"was not done within {timeout_seconds:g} s at exit"
         self._closing_at = monotonic() + timeout_seconds
         try:
             if not self.flush(timeout_seconds) and (_queue or self._batches):
-                self._give_up(f"was not done within {timeout_seconds:g} s at exit")
+                self._give_up(self._too_late)
         finally:
             self._closing_at = None
         self._spool.close()
@@ -482,7 +484,9 @@ class Sender:
             if answer.reached and now + wait < self._closing_at:
                 self._asleep.acquire(timeout=wait)
                 return False
-            self._give_up(f"failed at exit ({answer.words})")
+            # What has taken all the time there was is seen by this thread and by the one that waits for it alike.
+            in_time = monotonic() < self._closing_at - 0.1
+            self._give_up(f"failed at exit ({answer.words})" if in_time else self._too_late)
             self._batches.clear()
             return True
         if wait is None:
