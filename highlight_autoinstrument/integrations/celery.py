@@ -70,7 +70,7 @@ def work(call: Call) -> Generator[None, Any, None]:
 
 
 @guarded
-def drop_carried(headers: Any, **_: object) -> None:
+def drop_carried(headers: Any = None, **_: object) -> None:
     """Have a retry say that this attempt has sent it: Celery copies the headers of the attempt that failed."""
     task = sys.modules["celery"].current_task
     came_with = task.request.headers if task and active.current() is not None else None
@@ -81,9 +81,9 @@ def drop_carried(headers: Any, **_: object) -> None:
 
 
 @guarded
-def record_failure(sender: Any, exception: BaseException, einfo: Any = None, **_: object) -> None:
+def record_failure(sender: Any = None, exception: BaseException | None = None, einfo: Any = None, **_: object) -> None:
     unit = active.current()
-    if unit is None:
+    if unit is None or exception is None:  # an application may send the signal itself, with what it likes
         return
     request = sender.request
     # What failed, where Celery has put something in its place that can be pickled.
@@ -100,7 +100,7 @@ def record_failure(sender: Any, exception: BaseException, einfo: Any = None, **_
 
 
 @guarded
-def note_retry(sender: Any, reason: Any, **_: object) -> None:
+def note_retry(sender: Any = None, reason: Any = None, **_: object) -> None:
     unit = active.current()
     error = getattr(reason, "exc", None)
     if unit is not None and isinstance(error, BaseException) and not sender.request.is_eager:

@@ -502,3 +502,21 @@ def test_hostile_headers_are_delivered_and_the_worker_goes_on(run_python, run_se
     kinds = "str int bool list dict NoneType"
     env = {"BROKER": redis_url}
     hostile.work_off(run_python, run_service, receiver, HOSTILE, worker, "process work", kinds, env)
+BARE_SIGNALS = """
+from celery import Celery, signals
+app = Celery()
+
+@app.task
+def work(): pass
+
+for signal in (signals.task_retry, signals.task_failure, signals.before_task_publish, signals.task_prerun):
+    signal.send(sender=work)
+print("sent")
+"""
+
+
+def test_signals_that_an_application_sends_itself_may_carry_nothing(run_python, receiver):
+    result = run_python(BARE_SIGNALS)
+
+    assert (result.stdout, result.stderr) == ("sent\n", "")
+    assert (receiver.spans, receiver.errors) == ([], [])
