@@ -1,159 +1,225 @@
 """The tests of the libraries themselves, bare and under the agent: no test may end differently.
 
-    python3 tests/upstream/run.py [SUITE ...]
+    python3 tests/upstream/run.py [--once] [--quick | SUITE ...]
 
-Each suite has an environment of its own beside the project (.venv-upstream-flask-3.11, ...), and the library's source
-distribution in it, which the tests come from.
+Each suite (`suites.py`) has an environment of its own beside the project (.venv-upstream-flask-3.11, ...), and the
+library's source distribution in it, which the tests come from. Where a test ends differently, its suite is run again,
+bare and under the agent, up to three times in all: a test that differs each time is a difference, one that does not is
+named as unsteady. `--once`: each suite is run once, and whatever differs is a difference.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
 import re
+import resource
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent.parent))
 
-from tests import environment
+from tests import environment  # noqa: E402
+from tests.upstream.suites import QUICK, SUITES, Suite  # noqa: E402
 
-SECONDS = 900
+ROUNDS = 3
+REDIS_PORT = 6379
 OUTCOMES = {"failure", "error", "skipped"}
+# What a test's name holds that is another one in each run: an object's address.
+RUN_IN = re.compile(r"0x[0-9a-f]{6,}")
+
+
+class NoOutcomeError(Exception):
+    """The tests did not run to their end, or the agent was not there."""
 
 
 @dataclass
-class Suite:
-    package: str  # its pin; none: the interpreter's own tests
-    requirements: str
-    command: str = "pytest tests"  # after `python -m`
-    remove: str = ""  # the folder of the package itself, so that the installed one is what is tested
-    left_out: list[str] = field(default_factory=list)  # what needs a network, or ends differently from run to run
-    excused: dict[str, str] = field(default_factory=dict)  # a test that may end differently, and why
+class Compared:
+    """What came of a suite, or of all of them."""
 
+    tests: int = 0
+    differences: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0
+    cpu_seconds: float = 0
 
-SUITES = {
-    "flask": Suite("flask==3.1.3", "asgiref greenlet python-dotenv pytest<9"),
-    "requests": Suite(
-        "requests==2.34.2",
-        "requests[socks] pytest-httpbin==2.1.0 httpbin~=0.10.0 pytest-mock pytest<9 trustme",
-        left_out=[
-            "tests/test_requests.py::TestTimeout::test_connect_timeout",
-            "tests/test_requests.py::TestTimeout::test_total_timeout_connect",
-            "tests/test_requests.py::TestTimeout::test_encoded_methods",
-            "tests/test_requests.py::TestTimeout::test_none_timeout",
-            "tests/test_requests.py::test_urllib3_retries",
-            "tests/test_testserver.py",
-        ],
-    ),
-    "httpx": Suite(
-        "httpx==0.28.1",
-        "httpx[brotli,cli,http2,socks,zstd] chardet==5.2.0 trio trio-typing trustme uvicorn cryptography pytest<9",
-        remove="httpx",
-        left_out=[
-            "tests/client/test_proxies.py::test_async_proxy_close",
-            "tests/client/test_proxies.py::test_sync_proxy_close",
-        ],
-    ),
-    "starlette": Suite(
-        "starlette==1.10.0",
-        "starlette[full] httpx2[zstd]>=2 blockbuster importlib-metadata pytest>=9.1.1 trio opentelemetry-sdk "
-        "pytest-codspeed",
-        remove="starlette",
-    ),
-    "structlog": Suite("structlog==26.1.0", "pytest<9 pytest-asyncio simplejson time-machine twisted rich greenlet"),
-    "responses": Suite(
-        "responses==0.26.3",
-        "pytest<9 pytest-asyncio pytest-httpserver tomli tomli-w flake8",
-        command="pytest responses/tests",
-    ),
-    "python": Suite("", "", command="test test_logging test_warnings"),
-}
+    def add(self, other: Compared) -> None:
+        self.tests += other.tests
+        self.differences += other.differences
+        self.seconds += other.seconds
+        self.cpu_seconds += other.cpu_seconds
+
+    def say(self, name: str) -> None:
+        numbers = f"{self.tests:6} {len(self.differences):12} {self.seconds:8.0f} {self.cpu_seconds:8.0f}"
+        print(f"{name:32} {numbers}")
+        for line in () if name == "all" else (*self.differences, *self.notes):
+            print(f"    {line}")
+        sys.stdout.flush()
 
 
 def main() -> int:
     environment.enter(environment.ROOT / f".venv-upstream-3.{sys.version_info.minor}", ["opentelemetry-proto"])
-    names = sys.argv[1:] or list(SUITES)
-    lines = [f"{'suite':12} {'tests':>6} {'differences':>12}"]
-    failed = False
+    given = sys.argv[1:]
+    rounds = 1 if "--once" in given else ROUNDS
+    names = [name for name in given if not name.startswith("--")] or list(QUICK if "--quick" in given else SUITES)
+    print(f"{'suite':32} {'tests':>6} {'differences':>12} {'seconds':>8} {'of CPU':>8}", flush=True)
+    total = Compared()
     for name in names:
-        suite = SUITES[name]
-        folder = environment.ROOT / f".venv-upstream-{name}-3.{sys.version_info.minor}"
-        requirements = [each for each in [suite.package, *suite.requirements.split()] if each]
-        python = environment.make(folder, requirements)
+        began, cpu = time.monotonic(), cpu_seconds()
+        try:
+            compared = compare(name, SUITES[name], rounds)
+        except NoOutcomeError as error:
+            compared = Compared(0, [str(error)])
+        compared.seconds, compared.cpu_seconds = time.monotonic() - began, cpu_seconds() - cpu
+        compared.say(SUITES[name].package or f"CPython {sys.version.split()[0]}: {name}")
+        total.add(compared)
+    total.say("all")
+    return int(bool(total.differences))
+
+
+def cpu_seconds() -> float:
+    """What the processes that were started have used so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def compare(name: str, suite: Suite, most_rounds: int) -> Compared:
+    """Run a suite bare and under the agent, again where a test has ended differently."""
+    folder = environment.ROOT / f".venv-upstream-{name}-3.{sys.version_info.minor}"
+    with contextlib.redirect_stdout(sys.stderr):
+        python = environment.make(folder, [each for each in (suite.package, *suite.requirements.split()) if each])
         source = unpack(python, folder / "source", suite)
-        bare = run(name, suite, python, source, "")
-        with_agent = run(name, suite, python, source, "highlight-run")
-        differing = [test for test in sorted({*bare, *with_agent}) if bare.get(test) != with_agent.get(test)]
-        lines.append(f"{name:12} {len(bare):6} {len(differing):12}")
-        lines += [
-            f"    {test}: {bare.get(test)} -> {with_agent.get(test)} {suite.excused.get(test, '')}"
-            for test in differing
-        ]
-        failed = failed or not bare or any(test not in suite.excused for test in differing)
-    print("\n".join(lines))
-    return int(failed)
+    rounds: list[tuple[dict[str, str], dict[str, str]]] = []
+    with service(suite):
+        while len(rounds) < most_rounds:
+            bare, agent = (run(suite, python, source, launcher) for launcher in ("", "highlight-run"))
+            rounds.append((bare, agent))
+            if not differing(bare, agent) - suite.excused.keys():
+                break
+    counts = [len(each) for outcomes in rounds for each in outcomes]
+    compared = Compared(max(counts))
+    if min(counts) == 0:
+        compared.differences.append("no test was run")
+    each_round = [differing(*outcomes) for outcomes in rounds]
+    for test in sorted(set().union(*each_round)):
+        line = f"{test}: " + ", ".join(f"{bare.get(test)} -> {agent.get(test)}" for bare, agent in rounds)
+        if test in suite.excused:
+            compared.notes.append(f"excused ({suite.excused[test]}): {line}")
+        elif all(test in found for found in each_round):
+            compared.differences.append(line)
+        else:
+            compared.notes.append(f"unsteady: {line}")
+    return compared
+
+
+def differing(bare: dict[str, str], agent: dict[str, str]) -> set[str]:
+    """The tests that ended differently."""
+    return {test for test in (*bare, *agent) if bare.get(test) != agent.get(test)}
+
+
+@contextlib.contextmanager
+def service(suite: Suite):
+    """Start Redis for the suites that need it, at the port that they all look for it."""
+    from tests.support import brokers
+    from tests.support.services import accepts
+
+    if not suite.redis:
+        yield
+        return
+    if accepts(REDIS_PORT):
+        raise NoOutcomeError(f"a Redis runs at port {REDIS_PORT} already; these tests would empty it")
+    command = ["redis-server", "--bind", "127.0.0.1", "--port", str(REDIS_PORT), "--save", "", "--appendonly", "no"]
+    with tempfile.TemporaryDirectory() as folder, brokers.running(command, REDIS_PORT, Path(folder)):
+        yield
 
 
 def unpack(python: str, folder: Path, suite: Suite) -> Path:
     """Get the source distribution, and return the folder in which its tests run."""
+    folder.mkdir(exist_ok=True)
+    (folder / "pytest.ini").touch()  # else pytest goes on to this project's settings, where theirs has none
     if not suite.package:
-        return Path(python).parent.parent
-    unpacked = folder / suite.package.replace("==", "-")
-    if not unpacked.exists():
-        name = suite.package.partition("==")[0]
+        return folder
+    name, _, version = suite.package.partition("==")
+    unpacked = [each for each in folder.glob(f"*-{version}") if each.is_dir()]
+    if not unpacked:
         command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name, "--dest", str(folder)]
         subprocess.run([*command, suite.package], check=True)
         for archive in folder.glob("*.tar.gz"):
             shutil.unpack_archive(archive, folder)
-        if suite.remove:
-            shutil.rmtree(unpacked / suite.remove)
-    return unpacked
+        unpacked = [each for each in folder.glob(f"*-{version}") if each.is_dir()]
+        for part in suite.remove.split():
+            shutil.rmtree(unpacked[0] / part)
+    return unpacked[0] / suite.folder
 
 
-def run(name: str, suite: Suite, python: str, source: Path, launcher: str) -> dict[str, str]:
+def run(suite: Suite, python: str, source: Path, launcher: str) -> dict[str, str]:
     """Run the tests; return how each of them ended."""
     from tests.support.receiver import Receiver
 
-    print(f"running {name} {'under ' + launcher if launcher else 'bare'} ...", flush=True)
     report = Path(python).parent.parent / f"{launcher or 'bare'}.xml"
     report.unlink(missing_ok=True)
-    module, *arguments = suite.command.split()
-    if module == "test":
-        options = ["--junit-xml", str(report)]
-    else:
-        options = [f"--junitxml={report}", "-ojunit_logging=system-err"]
-        options += [f"--deselect={test}" for test in suite.left_out]
-    command = [python, "-m", module, *arguments, *options]
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("HIGHLIGHT_", "OTEL_"))}
+    module, *arguments = shlex.split(suite.command)
+    if module == "pytest":
+        # Their plugins may give tests in an order of their own: one that is the same each time.
+        arguments += [f"--junitxml={report}", "-ojunit_logging=system-err", "-ojunit_family=xunit1"]
+        arguments += [f"--deselect={test}" for test in suite.left_out]
+    elif module == "test":
+        # Some builds come without some of them.
+        arguments = [each for each in arguments if importlib.util.find_spec(f"test.{each}")]
+        arguments += ["--junit-xml", str(report)]
+    command = [python, str(HERE / "outcomes.py"), str(report), module, *arguments]
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HIGHLIGHT_", "OTEL_"))}
+    environ = {**inherited, "PYTHONHASHSEED": "0", "UPSTREAM_WARM": suite.warm, **suite.environ}
     receiver = Receiver()
     if launcher:
         command.insert(0, str(Path(python).with_name(launcher)))
         environ.update(HIGHLIGHT_PROJECT_ID="1", HIGHLIGHT_OTLP_ENDPOINT=receiver.url)
-    with open(report.with_suffix(".txt"), "w") as output:
-        process = subprocess.Popen(command, cwd=source, env=environ, stdout=output, stderr=subprocess.STDOUT)
+    said = report.with_suffix(".txt")
+    with open(said, "w") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=source,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
-            process.wait(SECONDS)
+            process.wait(suite.seconds)
         except subprocess.TimeoutExpired:
-            process.kill()
+            pass
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and what its tests have left running
             process.wait()
     receiver.close()
-    if not report.exists():
-        sys.exit(f"no outcome: see {report.with_suffix('.txt')}")
+    # pytest ends otherwise where it could not load all its tests, or was stopped.
+    if not report.exists() or (module == "pytest" and process.returncode not in {0, 1}):
+        raise NoOutcomeError(f"the tests were not all run (exit status {process.returncode}): see {said}")
     # highlight-run becomes the program: what ran the tests has its process id.
     senders = {record.resource["process.pid"] for record in (*receiver.spans, *receiver.logs)}
     if launcher and process.pid not in senders:
-        sys.exit(f"the agent was not active in the process of the tests: {senders} are not {process.pid}")
+        raise NoOutcomeError(f"the agent was not active in the process of the tests: {senders}, not {process.pid}")
     outcomes = defaultdict(set)
     for case in ET.parse(report).iter("testcase"):
-        found = OUTCOMES & {child.tag for child in case} or {"passed"}
-        outcomes[f"{case.get('classname') or ''}::{case.get('name')}".removeprefix("::")] |= found
+        # What is expected to fail, perhaps: it may pass as well.
+        found = OUTCOMES & {child.tag for child in case if child.get("type") != "pytest.xfail"} or {"passed"}
+        name = "::".join(each for each in (case.get("file"), case.get("classname"), case.get("name")) if each)
+        outcomes[RUN_IN.sub("0x", name)] |= found
     # A part of the agent that has failed and is off changes nothing more: what it says is as bad as a test that fails.
-    for line in re.findall(r"highlight: .*", report.read_text() + report.with_suffix(".txt").read_text()):
+    for line in re.findall(r"highlight: .*", report.read_text() + said.read_text(errors="replace")):
         outcomes[line].add("said")
     return {test: " and ".join(sorted(found)) for test, found in outcomes.items()}
 
