@@ -502,6 +502,8 @@ def test_hostile_headers_are_delivered_and_the_worker_goes_on(run_python, run_se
     kinds = "str int bool list dict NoneType"
     env = {"BROKER": redis_url}
     hostile.work_off(run_python, run_service, receiver, HOSTILE, worker, "process work", kinds, env)
+
+
 BARE_SIGNALS = """
 from celery import Celery, signals
 app = Celery()
