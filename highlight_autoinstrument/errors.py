@@ -46,7 +46,7 @@ def is_error(error: BaseException) -> bool:
             leaves = _leaves(one)
             if not leaves:
                 return True
-            to_do += leaves
+            to_do += leaves[:_MOST_MEMBERS]
     return False
 
 
@@ -89,7 +89,7 @@ def claim(error: BaseException, unit: Unit | None) -> bool:
         if mark is not None and (unit is None or _is_same_work(mark, unit)):
             continue
         leaves = _leaves(one)
-        to_do += [leaf for leaf in leaves if _may_be_error(leaf)]
+        to_do += [leaf for leaf in leaves[:_MOST_MEMBERS] if _may_be_error(leaf)]
         new = new or not leaves
         _set(one, _MARK, unit)
     return new

@@ -41,6 +41,7 @@ _FRAME = Struct("<4s16sII")  # magic, id, the content's length and checksum
 _HEAD = "0" * 32  # the id of a file's first frames: what all its records share
 _SETTLED = "f" * 32  # of a frame that holds the ids of errors which have arrived
 _numbers = count()
+_PATIENCE_SECONDS = 0.2  # that is waited for another thread's write
 
 
 def folder(settings: Config) -> str | None:
@@ -140,10 +141,14 @@ class Spool:
 
     def close(self) -> None:
         """At the end of the process: leave no file where nothing is waiting."""
-        with self._lock:
+        if not self._lock.acquire(timeout=_PATIENCE_SECONDS):
+            return  # the disk hangs, and the program ends all the same
+        try:
             if self._file >= 0 and not self._waiting:
                 _unlink(self._path)
                 self.release()
+        finally:
+            self._lock.release()
 
     def release(self) -> None:
         """Let go of the file, as in a child that has inherited it: the lock is its parent's."""

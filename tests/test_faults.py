@@ -24,7 +24,7 @@ def test_an_application_does_not_notice_that_a_part_fails(application, tmp_path)
 
     assert report.noticed == []
     assert report.wrong == []
-    assert report.met > report.faults * 0.9, "the faults were not where the application passes"
+    assert report.met > report.faults * 0.6, "the faults were not where the application passes"
 
 
 def test_a_program_begins_and_ends_as_ever_when_a_part_fails(tmp_path):
