@@ -42,7 +42,7 @@ def start_agent() -> None:
     except BaseException as error:
         if setting("HIGHLIGHT_RAISE_ERRORS") in ("true", "1", "yes", "on"):
             raise
-        if issubclass(type(error), ModuleNotFoundError) and error.name == "highlight_autoinstrument":
+        if issubclass(type(error), ModuleNotFoundError) and getattr(error, "name", "") == "highlight_autoinstrument":
             say_not_installed()
         else:
             say(
