@@ -81,12 +81,6 @@ SUITES = {
         "pytest<9 ephemeral-port-reserve cryptography watchdog pytest-timeout",
         left_out=["tests/test_serving.py::test_reloader_sys_path"],  # it waits for ever for a reload, bare as well
     ),
-    "gunicorn": Suite(
-        "gunicorn==27.0.1",
-        "gunicorn[http2] gevent packaging pytest>=9 pytest-cov pytest-asyncio gunicorn_h1c h2 uvloop inotify",
-        command="pytest tests --no-cov",
-        remove="gunicorn",
-    ),
     "uvicorn": Suite(
         "uvicorn==0.54.0",
         "uvicorn[standard] a2wsgi wsproto pytest pytest-mock pytest-xdist[psutil] pytest-codspeed httpx httpx2 "
@@ -129,11 +123,6 @@ SUITES = {
         command="pytest cherrypy/test -p no:sugar --override-ini=addopts= --override-ini=filterwarnings=",
     ),
     "waitress": Suite("waitress==3.0.2", "pytest pytest-cov"),
-    "hypercorn": Suite(
-        "hypercorn==0.18.0",
-        "httpx hypothesis mock pytest pytest-cov pytest-asyncio pytest-trio trio",
-        command="pytest tests",
-    ),
     "asgiref": Suite("asgiref==3.13.0", "pytest pytest-asyncio", remove="asgiref"),
     "flask_cors": Suite("flask-cors==6.0.5", "pytest", remove="flask_cors"),
     "httpcore": Suite(
@@ -161,7 +150,6 @@ SUITES = {
     "engineio": Suite(
         "python-engineio==4.15.1", "pytest pytest-cov pytest-asyncio aiohttp tornado requests websocket-client eventlet"
     ),
-    "uvloop": Suite("uvloop==0.23.0", "pytest aiohttp psutil pyopenssl", remove="uvloop"),
 }
 
 # What found the most for the seconds it takes.
