@@ -112,13 +112,17 @@ class Spool:
         if folder is None:
             return
         frame = framed(uid, message)
-        with self._lock:
+        if not self._lock.acquire(timeout=_PATIENCE_SECONDS):
+            return  # the disk hangs with another thread's error: not all of them shall wait for it
+        try:
             if self._file < 0 and not self._open(folder):
                 return
             if self._size + len(frame) > 2 * MOST_BYTES:
                 return  # the thread that would make room does not come to it
             if self._append(frame):
                 self._waiting.add(uid)
+        finally:
+            self._lock.release()
 
     def settle(self, uids: Iterable[str]) -> None:
         """Forget errors that have arrived, or that were refused."""

@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -467,6 +468,29 @@ def test_a_file_that_another_process_has_sent_meanwhile_is_not_sent_again(tmp_pa
     flock = fcntl.flock
     monkeypatch.setattr(fcntl, "flock", after_the_other)
     assert one.orphans() == []
+
+
+def test_a_thread_that_hangs_with_the_disk_holds_up_no_other(tmp_path):
+    one = spool(tmp_path)
+    one.add(uid(1), b"one")
+    hangs, over = threading.Event(), threading.Event()
+
+    def hang():
+        with one._lock:
+            hangs.set()
+            over.wait(60)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    hangs.wait(60)
+    one.add(uid(2), b"two")
+    one.close()
+    over.set()
+    thread.join()
+    assert kept(tmp_path) == [b"resource", b"scope", b"one"]
+    one.add(uid(3), b"three")
+    assert kept(tmp_path) == [b"resource", b"scope", b"one", b"three"]
+    one.release()
 
 
 def test_frames_are_found_between_anything():
