@@ -57,7 +57,7 @@ def run(folder: Path, say):
         kafka = stack.enter_context(brokers.kafka(folder))
         kafka.topic("orders")
         env = {"PYTHONPATH": str(FOLDER), "KAFKA": kafka.address}
-        env["REDIS"] = stack.enter_context(brokers.redis(folder))
+        env["REDIS"] = next(stack.enter_context(brokers.redis(folder)))
 
         def start(command: str, name: str, **options):
             service = Service(command, folder=folder, endpoint=receiver.url, name=name, env=env, **options)

@@ -54,10 +54,13 @@ class Report:
     met: int = 0
     hangs: int = 0
     noticed: list[str] = field(default_factory=list)
+    unsteady: list[str] = field(default_factory=list)  # noticed once, and not when the same was done again
     wrong: list[str] = field(default_factory=list)  # records that were attributed to another session
 
     def __str__(self) -> str:
-        ends = f"{len(self.noticed)} noticed, {len(self.wrong)} records of a wrong session"
+        ends = (
+            f"{len(self.noticed)} noticed, {len(self.unsteady)} unsteady, {len(self.wrong)} records of a wrong session"
+        )
         return f"{self.application}: {self.parts} parts, {self.faults} faults, {self.hangs} hangs; {ends}"
 
 
@@ -105,10 +108,20 @@ class Session:
         assert self.service.process.poll() is None, f"{what}: the process has ended\n{self.service.output}"
 
     def fault(self, part: str, kind: str) -> None:
+        before = len(self.report.noticed)
+        if not self._put(part, kind) and self._put(part, kind):
+            # What is seen once and not again is the machine's doing, or a race: named, and few of them allowed.
+            self.report.unsteady += self.report.noticed[before:]
+            del self.report.noticed[before:]
+        self.report.faults += 1
+
+    def _put(self, part: str, kind: str) -> bool:
+        """Put a fault in for one round; False if it was noticed."""
+        before = len(self.report.noticed)
         self.control("put", part, kind)
         self.compare(f"{part} {kind}")
         self.report.met += self.control("clear") > 0
-        self.report.faults += 1
+        return len(self.report.noticed) == before
 
     def hang(self, part: str, seconds: float, *, elsewhere: bool) -> None:
         """Have a part hang; where it does not run in the application's threads, that must not wait."""

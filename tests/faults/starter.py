@@ -45,6 +45,7 @@ import http.client
 import logging
 import signal
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 logging.basicConfig(format="%(levelname)s %(message)s")
@@ -60,6 +61,8 @@ try:
 except OSError as error:
     logging.exception("no answer")
     print(type(error))
+# From Python 3.12 on os.fork warns where a process has other threads, and the exporter's is one.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 child = os.fork()
 if child == 0:
     logging.warning("in the child")
