@@ -69,10 +69,10 @@ def add_span(span: Any) -> None:
 
 def add_log(record: LogRecord) -> None:
     """Queue a log record."""
+    if record.is_error:
+        keep(record)  # before it can arrive, and what has arrived is forgotten
     if _settings.logs_exporter != "none" or record.is_error:
         _add(record)
-    if record.is_error:
-        keep(record)
 
 
 def _add(record: Span | LogRecord) -> None:
@@ -277,6 +277,9 @@ class Sender:
         finally:
             self._closing_at = None
         self._spool.close()
+        if self._thread is None:  # Python would warn of a connection that is left open
+            for each in self._transports.values():
+                each.close()
         self._tell_dropped(every_seconds=0)
 
     def keep(self, record: LogRecord) -> None:
@@ -287,7 +290,7 @@ class Sender:
             record.encoded = self._otlp.log(record)
             self._spool.add(record.attributes[UID], record.encoded)
         except Exception as error:  # noqa: BLE001 - the guard
-            guard.failed("keeping errors on disk", error)
+            guard.broken("keeping errors on disk", error)
 
     def release_files(self) -> None:
         """In a forked child: leave to the parent what it holds."""
@@ -368,6 +371,8 @@ class Sender:
         return self._otlp.span(record), " ".join(uids)
 
     def _log(self, record: LogRecord) -> tuple[bytes, str]:
+        if record.is_error and record.encoded is None:  # it came while another thread was starting this one
+            self.keep(record)
         return record.encoded or self._otlp.log(record), record.attributes[UID] if record.is_error else ""
 
     def _take_metrics(self) -> None:

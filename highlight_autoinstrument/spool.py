@@ -55,12 +55,28 @@ def folder(settings: Config) -> str | None:
 
 
 def is_left(settings: Config) -> bool:
-    """Whether a process of this service, be it alive or not, has left errors."""
+    """Whether a process of this service that has ended has left errors."""
     place = folder(settings)
     try:
-        return place is not None and any(name.endswith(_SUFFIX) for name in os.listdir(place))
+        return place is not None and any(_is_free(os.path.join(place, name)) for name in os.listdir(place))
     except OSError:
         return False
+
+
+def _is_free(path: str) -> bool:
+    if not path.endswith(_SUFFIX):
+        return False
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # its process is alive
+        return False
+    finally:
+        os.close(file)
+    return True
 
 
 def framed(uid: str, content: bytes) -> bytes:
@@ -91,6 +107,7 @@ class Spool:
         self._head = b"".join(framed(_HEAD, part) for part in head)
         self._path = ""
         self._file = -1
+        self._stat: os.stat_result  # the file's, once there is one
         self._size = 0
         self._waiting: set[str] = set()  # ids of those that have not arrived
         # Held for a write. A garbage collection or a signal in the midst of it may record an error as well.
@@ -115,7 +132,7 @@ class Spool:
         if not self._lock.acquire(timeout=_PATIENCE_SECONDS):
             return  # the disk hangs with another thread's error: not all of them shall wait for it
         try:
-            if self._file < 0 and not self._open(folder):
+            if not self._is_open() and not self._open(folder):
                 return
             if self._size + len(frame) > 2 * MOST_BYTES:
                 return  # the thread that would make room does not come to it
@@ -131,7 +148,7 @@ class Spool:
         with self._lock:
             gone = self._waiting.intersection(uids)
             self._waiting -= gone
-            if self._file < 0 or not gone:
+            if not gone or not self._is_open():
                 return
             try:
                 if not self._waiting:
@@ -148,7 +165,7 @@ class Spool:
         if not self._lock.acquire(timeout=_PATIENCE_SECONDS):
             return  # the disk hangs, and the program ends all the same
         try:
-            if self._file >= 0 and not self._waiting:
+            if self._is_open() and not self._waiting:
                 _unlink(self._path)
                 self.release()
         finally:
@@ -156,9 +173,21 @@ class Spool:
 
     def release(self) -> None:
         """Let go of the file, as in a child that has inherited it: the lock is its parent's."""
-        if self._file >= 0:
+        if self._is_open():
             os.close(self._file)
             self._file = -1
+
+    def _is_open(self) -> bool:
+        """Whether the descriptor is still the file's: an application may close all that there are, and open its own."""
+        if self._file < 0:
+            return False
+        try:
+            if os.path.samestat(os.fstat(self._file), self._stat):
+                return True
+        except OSError:
+            pass
+        self._file = -1
+        return False
 
     def _open(self, folder: str) -> bool:
         try:
@@ -186,7 +215,7 @@ class Spool:
                 _unlink(fresh)
                 raise
             self.release()
-            self._file = file
+            self._file, self._stat = file, os.fstat(file)
             self._size = len(content)
 
     def _append(self, frame: bytes) -> bool:

@@ -45,6 +45,9 @@ class Transport(Protocol):
     def send(self, body: bytes, timeout_seconds: float) -> Answer:
         """Send what `packed` returned. Never raises for what the network or the receiver does."""
 
+    def close(self) -> None:
+        """Close the connection; the next `send` opens another."""
+
 
 class HttpTransport:
     """OTLP over HTTP with a connection that is kept open; proxies and TLS as the usual variables have them."""
@@ -89,12 +92,12 @@ class HttpTransport:
             except UnusableError as error:
                 return Answer(str(error))
             except (OSError, http.client.HTTPException) as error:
-                self._close()
+                self.close()
                 if not reused or isinstance(error, TimeoutError):
                     hopeless = isinstance(error, ssl.SSLCertVerificationError)
                     return Answer(f"{type(error).__name__}: {error}", retry=not hopeless, reached=False)
             except ValueError:  # http.client's, and it names the value, which may be a secret
-                self._close()
+                self.close()
                 return Answer("a header in OTEL_EXPORTER_OTLP_HEADERS cannot be sent")
 
     def _send(self, body: bytes, deadline: float) -> Answer:
@@ -108,7 +111,7 @@ class HttpTransport:
         response = connection.getresponse()
         content = response.read(_MOST_ANSWER_BYTES)
         if response.will_close or (not response.isclosed() and response.read(1)):
-            self._close()
+            self.close()
         if 200 <= response.status < 300:
             rejected = otlp.answer(content)
             return Answer(f"HTTP {response.status} {rejected}".rstrip(), accepted=True, rejected=rejected)
@@ -136,7 +139,8 @@ class HttpTransport:
         connection._create_connection = native.create_connection  # type: ignore[attr-defined]  # noqa: SLF001
         return connection
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the connection, if there is one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -265,6 +269,9 @@ class GrpcTransport:
             return Answer(f"gRPC {code.name}: {error.details()}", retry=retry, refused=refused, reached=not away)
         rejected = otlp.answer(content)
         return Answer(f"gRPC OK {rejected}".rstrip(), accepted=True, rejected=rejected)
+
+    def close(self) -> None:
+        """Leave the channel to gRPC, which ends its threads itself."""
 
 
 def _files(settings: Config) -> list[bytes | None]:

@@ -493,6 +493,23 @@ def test_a_thread_that_hangs_with_the_disk_holds_up_no_other(tmp_path):
     one.release()
 
 
+def test_a_descriptor_that_the_application_has_closed_and_uses_itself_is_not_touched(tmp_path):
+    one = spool(tmp_path)
+    one.add(uid(1), b"one")
+    descriptor = one._file
+    other = tmp_path / "the application's"
+    with other.open("wb") as file:
+        os.dup2(file.fileno(), descriptor)
+        one.add(uid(2), b"two")
+        one.settle([uid(2)])
+        one.close()
+        assert os.fstat(descriptor).st_ino == other.stat().st_ino
+        os.close(descriptor)
+    assert other.read_bytes() == b""
+    assert sum(b"two" in file.read_bytes() for file in left(tmp_path)) == 1
+    one.release()
+
+
 def test_frames_are_found_between_anything():
     good = [framed(uid(number), bytes([number]) * number) for number in range(1, 9)]
     torn = good[0] + good[1][:-1] + good[2] + b"\xf1hl\x01" * 3 + good[3] + b"\xf1hl" + good[4] + good[5][5:] + good[6]
