@@ -255,9 +255,10 @@ class Sender:
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until what is queued has been sent, or refused."""
         if self._thread is None:
-            if self._closing_at is not None:
-                self._work()
-            return not _queue and not self._batches
+            if self._closing_at is None:
+                return not _queue and not self._batches
+            self._work()
+            return not self._batches  # what other threads have recorded meanwhile came too late
         if native.get_ident() == self._thread:
             return False
         done = native.allocate_lock()
