@@ -236,7 +236,7 @@ def test_what_watches_all_connections_is_no_part_of_the_first(inline, receiver):
 
 OWN_TRANSPORT = """
 import socketio
-server = socketio.Server(async_mode="threading")
+server = socketio.Server(async_mode="threading", async_handlers=False)  # or the end overtakes a daemon thread
 server.on("connect", lambda sid, environ: print("connected by", environ))
 server.on("said", lambda sid, word: print("said", word))
 server._handle_eio_connect("1", "text")
