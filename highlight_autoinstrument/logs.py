@@ -111,7 +111,6 @@ class LogRecord:
     __slots__ = (
         "attributes",
         "body",
-        "encoded",
         "flags",
         "is_error",
         "logger",
@@ -133,7 +132,6 @@ class LogRecord:
         self.time_ns = time_ns or self.observed_ns
         self.logger = logger
         self.is_error = False
-        self.encoded: bytes | None = None
         self.trace_id = self.span_id = self.flags = 0
         self.stamp: Mapping[str, str] = {}
 

@@ -1,4 +1,8 @@
-"""The way out: records wait in a bounded queue; a thread sends them in batches, also after a fork and at exit."""
+"""The way out: encoded records wait in a bounded queue; a thread sends them in batches, also after a fork and at exit.
+
+Who records encodes. The message takes half the memory of the objects, and two threads that work at once would pay more
+for the interpreter's lock than the encoding costs.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +29,10 @@ RETRY_SECONDS = 3600.0  # how long a batch is tried again: what waits is bounded
 LOOK_SECONDS = 60.0  # how often it is looked for what killed processes have left
 COMPLAIN_SECONDS = 10.0  # how long exports may fail before it is said
 MOST_BATCH_BYTES = 3_000_000  # gRPC servers take 4 MiB, unless told otherwise
-MOST_WAITING_BYTES = 16_000_000
+MOST_WAITING_BYTES = 4_000_000  # compressed
 _NEVER = 1 << 62
+_PACKING_ROUNDS = 20  # to wait for another thread; one that a signal's handler has interrupted may not go on
+_BATCHES_LOOSE = 2  # so many batches' records may wait one by one: beyond that, who adds another packs some of them
 
 # OpenTelemetry: records with the same one are the same record. What is sent again after a kill is known by it.
 UID = "log.record.uid"
@@ -36,11 +42,20 @@ UID = "log.record.uid"
 _settings = config.get()
 _random = random.Random()  # noqa: S311 - jitter; the application's own numbers stay what its seed makes them
 exports = _settings.enabled and _settings.project_id is not None
-_queue: deque[Span | LogRecord] = deque(maxlen=_settings.queue_size)
+_most_loose = _BATCHES_LOOSE * _settings.batch_size
+_queue: deque[Waiting | Span | LogRecord] = deque(maxlen=_settings.queue_size)
 _sender: Sender | None = None
 _starting = native.allocate_lock()
 _drops = count(1)  # counts by itself, whichever threads are at it
 _dropped = 0  # by the queue, since the process began
+
+
+class Waiting(NamedTuple):
+    """An encoded record."""
+
+    signal: str
+    message: bytes
+    uids: str  # of the errors in it
 
 
 # Set by metrics.py when it is loaded: gives what has been aggregated there, encoded.
@@ -63,29 +78,31 @@ def touch() -> None:
 def add_span(span: Any) -> None:
     """Queue a span that has ended: ours, or another in the shape that the encoder reads."""
     # Where spans are not wanted, those that hold an error go all the same: the error is an event of its span.
-    if _settings.traces_exporter != "none" or span.events:
+    if exports and (_settings.traces_exporter != "none" or span.events):
         _add(span)
 
 
 def add_log(record: LogRecord) -> None:
-    """Queue a log record."""
-    if record.is_error:
-        keep(record)  # before it can arrive, and what has arrived is forgotten
-    if _settings.logs_exporter != "none" or record.is_error:
+    """Queue a log record; an error is kept on disk as well."""
+    if exports and (_settings.logs_exporter != "none" or record.is_error):
         _add(record)
 
 
 def _add(record: Span | LogRecord) -> None:
     global _dropped  # noqa: PLW0603
-    if not exports:
-        return
-    if len(_queue) == _settings.queue_size:
-        _dropped = next(_drops)
-    _queue.append(record)
     if _sender is None:
         _start()
-    elif len(_queue) >= _sender.wants:
-        _sender.wake()
+    if not exports:
+        return
+    sender = _sender
+    waiting = sender.encoded(record) if sender is not None else record  # another thread is starting it
+    if len(_queue) == _settings.queue_size:
+        _dropped = next(_drops)
+    _queue.append(waiting)
+    if sender is not None and len(_queue) >= sender.wants:
+        sender.wake()
+    if len(_queue) >= _most_loose and sender is not None:
+        sender.pack_some()
 
 
 def keep(record: LogRecord) -> None:
@@ -182,21 +199,12 @@ class Batch(NamedTuple):
     body: bytes
     records: int
     expires_at: float  # monotonic seconds
-    # Of the records those that hold errors: their ids, and the message as long as others can be taken from beside it.
-    errors: tuple[tuple[str, bytes], ...] = ()
+    errors: tuple[str, ...] = ()  # the ids of those in it; then there is nothing else in it
     orphan: Orphan | None = None  # the file that all of it comes from
-
-    @property
-    def size(self) -> int:
-        """Bytes in memory."""
-        return len(self.body) + sum(len(message) for _, message in self.errors)
 
 
 class Sender:
-    """The background thread, and what it sends with.
-
-    Records are encoded as they come, also while the receiver is away: batches are small, and bounded in bytes.
-    """
+    """The background thread, and what it sends with."""
 
     def __init__(self) -> None:
         # All that the thread needs is loaded here, in the application's thread: an import in the background while
@@ -214,7 +222,9 @@ class Sender:
         }
         self._spool = spool.Spool(spool.folder(_settings), self._head)
         self._look_at = 0.0  # monotonic seconds: when it is looked next for what others have left
-        self._batches: deque[Batch] = deque()
+        self._batches: deque[Batch] = deque()  # the thread's own
+        self._packed: deque[Batch] = deque()  # by other threads
+        self._packing: deque[None] = deque()  # one for each of those that are at it
         # How many records shall wait before the thread is woken.
         self.wants = _NEVER
         # A lock that is held while there is nothing to do. Releasing it is atomic and cannot block.
@@ -283,15 +293,52 @@ class Sender:
                 each.close()
         self._tell_dropped(every_seconds=0)
 
+    def encoded(self, record: Any) -> Any:
+        """A record as it waits; itself where that fails, as with a stack that is used up: the thread tries again."""
+        try:
+            return self._waiting(record)
+        except Exception:  # noqa: BLE001 - the guard: the thread says so
+            return record
+
+    def _waiting(self, record: Any) -> Waiting:
+        if not record.is_log:
+            message = self._otlp.span(record)
+            events = record.events
+            uids = " ".join([values[UID] for _, _, values in events if UID in values]) if events else ""
+            return Waiting("traces", message, uids)
+        message = self._otlp.log(record)
+        if not record.is_error:
+            return Waiting("logs", message, "")
+        self._keep(record.attributes[UID], message)  # before it can arrive: what has arrived is forgotten
+        return Waiting("logs", message, record.attributes[UID])
+
     def keep(self, record: LogRecord) -> None:
         """Keep an error on disk until it has arrived."""
         if not self._spool.is_on:
             return
         try:
-            record.encoded = self._otlp.log(record)
-            self._spool.add(record.attributes[UID], record.encoded)
+            message = self._otlp.log(record)
         except Exception as error:  # noqa: BLE001 - the guard
             guard.broken("keeping errors on disk", error)
+        else:
+            self._keep(record.attributes[UID], message)
+
+    def _keep(self, uid: str, message: bytes) -> None:
+        try:
+            self._spool.add(uid, message)
+        except Exception as error:  # noqa: BLE001 - the guard
+            guard.broken("keeping errors on disk", error)
+
+    def pack_some(self) -> None:
+        """Make a batch of what waits, in the thread that records: packed, it takes a tenth of the memory."""
+        # As much as may wait is packed already: the thread does not come to it, and the oldest will be dropped.
+        if len(self._packed) * _settings.batch_size >= _settings.queue_size:
+            return
+        self._packing.append(None)
+        try:
+            self._pack(self._packed)
+        finally:
+            self._packing.pop()
 
     def release_files(self) -> None:
         """In a forked child: leave to the parent what it holds."""
@@ -320,7 +367,7 @@ class Sender:
 
     def _wait(self) -> bool:
         """Wait until there is something to do; True if it shall be done at once."""
-        if not self._batches:
+        if not self._batches and not self._packed:
             self.wants = 1  # before looking: who adds a record afterwards sees it
             if not _queue and not self._flushes and not _touched:
                 self._asleep.acquire()
@@ -335,25 +382,26 @@ class Sender:
         return urgent
 
     def _work(self, *, urgent: bool = True) -> None:
-        self._encode()
+        self._take()
         if urgent or monotonic() >= self._retry_at:
             self._deliver()
+        self._drop_oldest()
         self._tell_dropped()
 
     # Records become batches
 
-    def _encode(self) -> None:
+    def _take(self) -> None:
         """Make batches of what waits now; what comes in the meantime is for the next round."""
         self._adopt()
-        remaining = len(_queue)
-        while remaining > 0:
-            # This thread alone takes from the queue: as many as there were are there, unless a fork replaced it.
-            records = [_queue.popleft() for _ in range(min(remaining, _settings.batch_size))]
-            remaining -= _settings.batch_size
-            self._pack("traces", self._span, [record for record in records if not record.is_log])
-            self._pack("logs", self._log, [record for record in records if record.is_log])
+        for _ in range(0, len(_queue), _settings.batch_size):
+            self._pack(self._batches)
+        for _ in range(_PACKING_ROUNDS):  # what they hold is from before as well
+            if not self._packing:
+                break
+            self._asleep.acquire(timeout=0.005)
+        while self._packed:
+            self._batches.append(self._packed.popleft())
         self._take_metrics()
-        self._drop_oldest()
 
     def _adopt(self) -> None:
         """Take over the errors of processes of this service that have ended, unless there is enough to send."""
@@ -363,18 +411,10 @@ class Sender:
         with loading.Held():  # a child shall find the files that it inherits
             for orphan in self._spool.orphans():
                 guard.debug(f"{len(orphan.messages)} errors of a process that was killed are sent")
-                for messages in _parts(orphan.messages):
+                for part in _parts([Waiting("logs", message, "") for message in orphan.messages]):
                     orphan.exports += 1
+                    messages = [record.message for record in part]
                     self._batches.append(self._batch("logs", messages, head=orphan.head, orphan=orphan))
-
-    def _span(self, record: Any) -> tuple[bytes, str]:
-        uids = [attributes[UID] for _, _, attributes in record.events if UID in attributes]
-        return self._otlp.span(record), " ".join(uids)
-
-    def _log(self, record: LogRecord) -> tuple[bytes, str]:
-        if record.is_error and record.encoded is None:  # it came while another thread was starting this one
-            self.keep(record)
-        return record.encoded or self._otlp.log(record), record.attributes[UID] if record.is_error else ""
 
     def _take_metrics(self) -> None:
         global _touched  # noqa: PLW0603
@@ -384,65 +424,56 @@ class Sender:
             if encoded and _settings.metrics_exporter != "none":
                 self._batches.append(self._batch("metrics", encoded))
 
-    def _pack(self, signal: str, encode: Callable[[Any], tuple[bytes, str]], records: list[Any]) -> None:
-        """Add one batch, or several where the records are large."""
-        messages = []
-        errors = {}
-        for record in records:
+    def _pack(self, batches: deque[Batch]) -> None:
+        """Make batches of the oldest records: spans apart from logs, what holds an error apart from what does not."""
+        groups: dict[tuple[str, bool], list[Waiting]] = {}
+        for _ in range(_settings.batch_size):
             try:
-                message, uids = encode(record)
-            except Exception as error:  # noqa: BLE001 - the guard: one bad record takes no others with it
-                guard.failed("the export of a record", error)
-                continue
-            messages.append(message)
-            if uids:
-                errors[message] = uids
-        for part in _parts(messages):
-            of_part = tuple((errors[message], message) for message in part if message in errors) if errors else ()
-            self._batches.append(self._batch(signal, part, of_part))
+                record = _queue.popleft()
+            except IndexError:  # another thread has packed them, or a fork has replaced the queue
+                break
+            if type(record) is not Waiting:
+                try:
+                    record = self._waiting(record)
+                except Exception as error:  # noqa: BLE001 - the guard: one bad record takes no others with it
+                    guard.failed("the export of a record", error)
+                    continue
+            groups.setdefault((record.signal, bool(record.uids)), []).append(record)
+        for (signal, _), records in groups.items():
+            for part in _parts(records):
+                errors = tuple([record.uids for record in part if record.uids])
+                batches.append(self._batch(signal, [record.message for record in part], errors))
 
     def _batch(
         self,
         signal: str,
         messages: list[bytes],
-        errors: tuple[tuple[str, bytes], ...] = (),
+        errors: tuple[str, ...] = (),
         *,
         head: tuple[bytes, ...] = (),
         orphan: Orphan | None = None,
     ) -> Batch:
-        if len(errors) == len(messages):  # the body holds them, compressed
-            errors = tuple((uids, b"") for uids, _ in errors)
         resource, scope = head or self._head
         body = self._transports[signal].packed(self._otlp.request(resource, [(scope, messages)]))
         return Batch(signal, body, len(messages), monotonic() + RETRY_SECONDS, errors, orphan)
 
     def _drop_oldest(self) -> None:
-        """Keep what waits within its bounds. What tells least goes first: spans, then logs, then errors."""
+        """Keep what could not be sent within its bounds. What tells least goes first: spans, then logs, then errors."""
         records = sum(batch.records for batch in self._batches)
-        size = sum(batch.size for batch in self._batches)
+        size = sum(len(batch.body) for batch in self._batches)
         while len(self._batches) > 1 and (records > _settings.queue_size or size > MOST_WAITING_BYTES):
             place = self._least()
             batch = self._batches[place]
             del self._batches[place]
             if batch.orphan is not None:
                 batch.orphan.release()
-            elif 0 < len(batch.errors) < batch.records:
-                rest = self._batch(batch.signal, [message for _, message in batch.errors], batch.errors)
-                self._batches.insert(place, rest)
-                records += rest.records
-                size += rest.size
-                self._given_up -= rest.records
             records -= batch.records
-            size -= batch.size
+            size -= len(batch.body)
             self._given_up += batch.records
 
     def _least(self) -> int:
-        """The place of the batch that is to be dropped, or to be left with nothing but its errors."""
-        plain = [
-            place
-            for place, batch in enumerate(self._batches)
-            if batch.orphan is None and len(batch.errors) < batch.records
-        ]
+        """The place of the batch that is to be dropped."""
+        plain = [place for place, batch in enumerate(self._batches) if batch.orphan is None and not batch.errors]
         traces = [place for place in plain if self._batches[place].signal == "traces"]
         return (traces or plain or [0])[0]
 
@@ -513,12 +544,12 @@ class Sender:
         if batch.orphan is not None:
             batch.orphan.arrived()
         elif batch.errors:
-            self._spool.settle([uid for uids, _ in batch.errors for uid in uids.split()])
+            self._spool.settle([uid for uids in batch.errors for uid in uids.split()])
 
     def _give_up(self, why: str) -> None:
         """Say that the end came first: once, though the thread and whoever waits for it may see it at the same time."""
-        waiting = {batch.signal for batch in list(self._batches)}
-        waiting |= {"logs" if record.is_log else "traces" for record in _queue.copy()}
+        waiting = {batch.signal for batch in (*self._batches.copy(), *self._packed.copy())}
+        waiting |= {record.signal if type(record) is Waiting else "traces" for record in _queue.copy()}
         places = dict.fromkeys(_shown(signal) for signal in sorted(waiting, reverse=True))
         if not places:
             return  # it has been sent after all
@@ -539,16 +570,16 @@ class Sender:
         return max(0.05, limit)
 
 
-def _parts(messages: list[bytes]) -> Iterator[list[bytes]]:
+def _parts(records: list[Waiting]) -> Iterator[list[Waiting]]:
     """Records in portions that a receiver takes at once."""
-    part: list[bytes] = []
+    part: list[Waiting] = []
     size = 0
-    for message in messages:
-        if part and size + len(message) > MOST_BATCH_BYTES:
+    for record in records:
+        if part and size + len(record.message) > MOST_BATCH_BYTES:
             yield part
             part, size = [], 0
-        part.append(message)
-        size += len(message)
+        part.append(record)
+        size += len(record.message)
     if part:
         yield part
 

@@ -649,7 +649,7 @@ while len(pipeline._queue) >= 50:  # until the thread has come
     time.sleep(0.01)
 waiting = [batch for batch in list(pipeline._sender._batches) if batch.errors]
 errors = sum(batch.records for batch in waiting)
-held = sum(batch.size for batch in waiting)
+held = sum(len(batch.body) for batch in waiting)
 assert errors >= 100, waiting
 assert held < errors * 400, held  # a traceback alone is more
 assert flush(30)
@@ -657,6 +657,26 @@ assert flush(30)
     result = run_python(program, env={"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "50"})
     assert (result.returncode, said(result)) == (0, []), result.stderr
     assert sorted(int(error.message) for error in receiver.errors) == list(range(200))
+
+
+def test_what_comes_faster_than_it_can_be_sent_waits_packed(run_python, receiver):
+    receiver.misbehave = [Misbehaviour(delay_seconds=3)]
+    program = """
+import logging, time
+from highlight_autoinstrument import flush, pipeline
+logging.warning("first")
+while not pipeline._sender._batches:
+    time.sleep(0.01)  # from now on the thread waits for the receiver
+loose = []
+for number in range(5000):
+    logging.warning("%s", number)
+    loose.append(len(pipeline._queue))
+assert max(loose) <= 1024, max(loose)
+assert len(pipeline._sender._packed) >= 7, pipeline._sender._packed
+assert flush(30)
+"""
+    sound(run_python(program, env={"HIGHLIGHT_LOG_LEVEL": "INFO"}))
+    assert bodies(receiver) == ["first", *(str(number) for number in range(5000))]
 
 
 def test_what_waits_is_bounded_in_bytes(run_python, receiver):
@@ -668,7 +688,7 @@ for number in range(600):
     if number % 50 == 49:
         flush(0.2)
 sender = pipeline._sender
-while pipeline._queue or not sender._told_dropped or sum(batch.size for batch in list(sender._batches)) > 16_000_000:
+while pipeline._queue or not sender._told_dropped or sum(len(batch.body) for batch in sender._batches.copy()) > 4_000_000:
     time.sleep(0.01)  # the thread may be between adding and dropping
 os._exit(0)
 """
