@@ -209,5 +209,16 @@ def span_context(trace_id: int, span_id: int, flags: int) -> trace.SpanContext:
 
 def span_ids(span: trace.Span) -> tuple[int, int, int] | None:
     """Trace id, span id and flags of a span, ours or another's; None for OpenTelemetry's invalid one."""
+    if getattr(span, "unit", None) is not None:  # ours has them at hand
+        own: tuple[int, int, int] = span.parent  # type: ignore[attr-defined]
+        return own
     context = span.get_span_context()
     return (context.trace_id, context.span_id, context.trace_flags) if context.is_valid else None
+
+
+def trace_state(span: trace.Span) -> str:
+    """A span's `tracestate` header; empty for none."""
+    if getattr(span, "unit", None) is not None:
+        return span.trace_state or ""  # type: ignore[attr-defined]
+    state = span.get_span_context().trace_state
+    return state.to_header() if state else ""

@@ -33,8 +33,26 @@ _fixed32 = Struct("<I").pack
 _double = Struct("<d").pack
 _small = tuple(bytes((number,)) for number in range(128))
 _rules, _default = Rules(config.get().redact), Rules()
-# Each key, encoded, and what the texts under it go through.
-_keys: dict[str, tuple[bytes, Clean | None]] = {}
+
+
+class _Key:
+    """A key of attributes: encoded, with what the texts under it go through, and the values that come again."""
+
+    __slots__ = ("clean", "encoded", "values")
+
+    def __init__(self, encoded: bytes, clean: Clean | None) -> None:
+        self.encoded = encoded
+        self.clean = clean
+        # Whole attributes without their tag, by short values; None for a key whose values are too many to come again.
+        self.values: dict[str | int, bytes] | None = {}
+
+
+_keys: dict[str, _Key] = {}
+_MOST_KEYS = 1000  # the application's own may be endless
+_MOST_VALUES = 64  # of one key
+_MOST_KEPT = 2000  # of all keys
+_LONGEST_KEPT = 200  # characters
+_kept = 0
 
 
 def varint(number: int) -> bytes:
@@ -127,21 +145,44 @@ def attribute(tag: bytes, key: str, value: Any, depth: int = 0, budget: list[int
     """A KeyValue as the field `tag`; nothing for a value that cannot be sent."""
     if type(key) is not str:
         key = str(key)
-    name, clean = _keys.get(key) or _known(key)
+    known = _keys.get(key) or _known(key)
+    kind = type(value)
+    again = known.values if (kind is str and len(value) < _LONGEST_KEPT) or kind is int else None
+    if again is not None:
+        found = again.get(value)
+        if found is not None:
+            return tag + found
+    clean = known.clean
     inner = _any_value(value if clean is not hide else hide(value), clean, depth, budget)
     if inner is None:
         return b""
-    content = name + varint(len(inner)) + inner
-    return tag + varint(len(content)) + content
+    content = known.encoded + varint(len(inner)) + inner
+    content = varint(len(content)) + content
+    if again is not None:
+        _keep(known, again, value, content)
+    return tag + content
 
 
-def _known(key: str) -> tuple[bytes, Clean | None]:
-    """A key, encoded, and what the texts under it go through."""
+def _keep(known: _Key, again: dict[str | int, bytes], value: str | int, content: bytes) -> None:
+    """Keep an attribute for when it comes again: most say one of a few things, and this saves most of the encoding."""
+    global _kept  # noqa: PLW0603
+    if len(again) < _MOST_VALUES:
+        if _kept < _MOST_KEPT:  # about that many: threads may count at once
+            _kept += 1
+            again[value] = content
+    else:
+        known.values = None
+        _kept -= len(again)
+
+
+def _known(key: str) -> _Key:
     clean = _rules.of_key(key)
     encoded = text(key if clean is None else _default.text(key))
-    known = b"\x0a" + varint(len(encoded)) + encoded + b"\x12", clean
-    if len(_keys) < 1000 and len(key) < 100:  # the application's own keys may be endless
+    known = _Key(b"\x0a" + varint(len(encoded)) + encoded + b"\x12", clean)
+    if len(key) < 100 and len(_keys) < _MOST_KEYS:
         _keys[key] = known
+    else:
+        known.values = None
     return known
 
 

@@ -68,9 +68,9 @@ def pairs(span: Span | None = None) -> list[tuple[str, str]]:
     ids = context.span_ids(sender)
     if ids is not None:
         found.append(("traceparent", propagation.format_traceparent(*ids)))
-        state = sender.get_span_context().trace_state
+        state = context.trace_state(sender)
         if state:
-            found.append(("tracestate", state.to_header()))
+            found.append(("tracestate", state))
     return [pair for pair in found if _is_sound(pair[1])]
 
 

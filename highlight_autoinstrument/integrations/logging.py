@@ -60,7 +60,8 @@ def forward(record: logging.LogRecord) -> None:
         return
     if handed is logs.SENT:
         return
-    extra = {key: value for key, value in record.__dict__.items() if key not in STANDARD}
+    fields = record.__dict__
+    extra = {} if fields.keys() <= STANDARD else {key: value for key, value in fields.items() if key not in STANDARD}
     body = message(record)
     code = (logs.text(record.funcName or ""), logs.text(record.pathname), logs.simple(record.lineno))
     error = logs.error_in(record.exc_info)
