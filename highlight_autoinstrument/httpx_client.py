@@ -43,7 +43,13 @@ def send_one(call: Call) -> Generator[None, Any, None]:
     request = call["request"]
     url, headers = request.url, request.headers
     host = url.raw_host.decode("ascii")
-    added = outgoing.headers(url.scheme, host, url.port, headers.get, str(url))
+    given = {name.lower(): value for name, value in headers.raw}
+
+    def has(name: str) -> str | None:
+        value = given.get(name.encode())
+        return value.decode("latin-1") if value is not None else None
+
+    added = outgoing.headers(url.scheme, host, url.port, has, str(url))
     for name, value in added:
         headers[name] = value
     try:
@@ -51,4 +57,5 @@ def send_one(call: Call) -> Generator[None, Any, None]:
     finally:
         # The request stays the application's, and what a redirect is made of: the next host may not have the ids.
         for name, _ in added:
-            headers.pop(name, None)
+            if name in headers:  # the application's hooks may have taken it out
+                del headers[name]

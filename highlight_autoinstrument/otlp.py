@@ -181,14 +181,24 @@ def _known(key: str) -> _Key:
     known = _Key(b"\x0a" + varint(len(encoded)) + encoded + b"\x12", clean)
     if len(key) < 100 and len(_keys) < _MOST_KEYS:
         _keys[key] = known
-    else:
+    if clean is hide or key not in _keys:
         known.values = None
     return known
 
 
 def attributes(tag: bytes, values: Mapping[str, Any]) -> bytes:
     """All attributes of a mapping as repeated fields `tag`."""
-    return b"".join([attribute(tag, key, value) for key, value in values.items()])
+    parts = []
+    for key, value in values.items():
+        # As in attribute(), without a call for each of those that come again.
+        kind = type(value)
+        known = None
+        if type(key) is str and ((kind is str and len(value) < _LONGEST_KEPT) or kind is int):
+            known = _keys.get(key)
+        again = known.values if known is not None else None
+        found = again.get(value) if again is not None else None
+        parts.append(attribute(tag, key, value) if found is None else tag + found)
+    return b"".join(parts)
 
 
 def _stamped(tag: bytes, stamp: Mapping[str, str], values: Mapping[str, Any]) -> bytes:

@@ -44,16 +44,22 @@ def headers(
         if guard.debugging:
             guard.debug(f"call to {host}: no ids, {_origins.reason(scheme, host, port)}")
         return []
-    lower_url = url.lower()
-    if (has("authorization") or "").lower().startswith(_SIGNED) or any(part in lower_url for part in _PRESIGNED):
+    if (has("authorization") or "").lower().startswith(_SIGNED) or ("?" in url and _is_presigned(url.lower())):
         guard.debug(f"call to {host}: no ids, the request is signed")
         return []
-    found = [(name, value) for name, value in pairs(span) if has(name) is None]
-    if has("traceparent") is not None:  # the state belongs to that one
-        found = [(name, value) for name, value in found if name != "tracestate"]
+    found = pairs(span)
+    given = [name for name, _ in found if has(name) is not None]
+    if given:
+        if "traceparent" in given:  # the state belongs to that one
+            given.append("tracestate")
+        found = [(name, value) for name, value in found if name not in given]
     if guard.debugging:
         guard.debug(f"call to {host}: {', '.join(name for name, _ in found) or 'no ids, it has them already'}")
     return found
+
+
+def _is_presigned(url: str) -> bool:
+    return any(part in url for part in _PRESIGNED)
 
 
 def pairs(span: Span | None = None) -> list[tuple[str, str]]:

@@ -35,7 +35,7 @@ def patch(module: ModuleType) -> None:
 
 def urlopen(call: Call) -> Generator[None, Any, None]:
     """Hook for a call, retries and redirects included."""
-    if active.current() is None:
+    if active.current() is None or not spans.calling():
         return
     url = call.get("url")
     pool = call.instance

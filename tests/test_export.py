@@ -688,7 +688,9 @@ for number in range(600):
     if number % 50 == 49:
         flush(0.2)
 sender = pipeline._sender
-while pipeline._queue or not sender._told_dropped or sum(len(batch.body) for batch in sender._batches.copy()) > 4_000_000:
+def size():
+    return sum(len(batch.body) for batch in sender._batches.copy())
+while pipeline._queue or not sender._told_dropped or size() > 4_000_000:
     time.sleep(0.01)  # the thread may be between adding and dropping
 os._exit(0)
 """

@@ -263,3 +263,27 @@ def test_the_documented_wire_form_is_json_like():
     # What people put into extras most: something that came from JSON.
     document = json.loads('{"order": {"id": 7, "lines": [{"sku": "a", "n": 2}]}, "paid": true}')
     assert sent_attributes(document) == {"order": {"id": 7, "lines": [{"sku": "a", "n": 2}]}, "paid": "true"}
+
+
+def test_what_comes_again_is_sent_as_the_first_time():
+    for _ in range(3):
+        for value in (1, True, 1.0, "1", "true", Word("1"), Number.SEVEN, 7, "", "x" * 300):
+            sent = sent_attributes({"again": value})["again"]
+            wanted = "true" if value is True else str.__str__(value) if isinstance(value, str) else value
+            assert (sent, type(sent)) == (wanted, type(wanted) if type(wanted) is not Number else int)
+        log = LogRecord(20, "body", {"again": "1"}, time_ns=1, logger="")
+        assert sent_log(log).attributes["again"] == "1"  # another field of another message
+
+
+def test_of_a_key_whose_values_never_come_again_none_is_kept():
+    for number in range(200):
+        assert sent_attributes({"endless": f"value {number}"}) == {"endless": f"value {number}"}
+        assert sent_attributes({"few": number % 5}) == {"few": number % 5}
+    assert otlp._keys["endless"].values is None
+    assert set(otlp._keys["few"].values) == set(range(5))
+
+
+def test_a_secret_is_not_kept():
+    for _ in range(2):
+        assert "hunter2" not in str(sent_attributes({"password": "hunter2"}))
+    assert otlp._keys["password"].values is None

@@ -36,15 +36,19 @@ def endheaders(call: Call) -> Generator[None, Any, None]:
     if not lines or active.outside(connection, lambda: _destination(connection, "/")[1]):
         return
 
+    given: dict[bytes, bytes] = {}
+    for line in lines[:0:-1]:  # the first of a name counts
+        name, _, value = line.partition(b":")
+        given[name.lower()] = value
+
     def has(name: str) -> str | None:
-        start = f"{name}:".encode()
-        line = next((line for line in lines[1:] if line[: len(start)].lower() == start), None)
-        return line[len(start) :].strip().decode("latin-1") if line is not None else None
+        value = given.get(name.encode())
+        return value.strip().decode("latin-1") if value is not None else None
 
     method, _, rest = lines[0].decode("latin-1").partition(" ")
     target = rest.rpartition(" ")[0]
     scheme, host, port, path = _destination(connection, target)
-    span = spans.http_call_span(method, spans.origin(scheme, host, port) + path)
+    span = spans.http_call_span(method, spans.origin(scheme, host, port) + path) if spans.calling() else None
     # Past putheader, which subclasses replace, and which is for what the application says.
     lines += [
         f"{name}: {value}".encode("ascii") for name, value in outgoing.headers(scheme, host, port, has, target, span)
