@@ -74,6 +74,8 @@ def _clean(value: str) -> str:
 
 def text(value: str) -> bytes:
     """UTF-8 whatever the string holds (lone surrogates are escaped), at most MAX_TEXT bytes."""
+    if len(value) < _LONGEST_KEPT and value.isascii():
+        return value.encode()
     if len(value) > MAX_TEXT:
         value = value[:MAX_TEXT]
     try:
@@ -153,11 +155,18 @@ def attribute(tag: bytes, key: str, value: Any, depth: int = 0, budget: list[int
         if found is not None:
             return tag + found
     clean = known.clean
-    inner = _any_value(value if clean is not hide else hide(value), clean, depth, budget)
-    if inner is None:
-        return b""
+    inner: bytes | None
+    if kind is str and len(value) < _LONGEST_KEPT:  # as _any_value has it, with fewer calls
+        encoded = text(value if clean is None else clean(value))
+        size = len(encoded)
+        inner = b"\x0a" + (_small[size] if size < 128 else varint(size)) + encoded
+    else:
+        inner = _any_value(value if clean is not hide else hide(value), clean, depth, budget)
+        if inner is None:
+            return b""
     content = known.encoded + varint(len(inner)) + inner
-    content = varint(len(content)) + content
+    size = len(content)
+    content = (_small[size] if size < 128 else varint(size)) + content
     if again is not None:
         _keep(known, again, value, content)
     return tag + content
