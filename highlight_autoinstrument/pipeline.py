@@ -339,6 +339,7 @@ class Sender:
             self._pack(self._packed)
         finally:
             self._packing.pop()
+        self.wake()  # it may have found nothing meanwhile
 
     def release_files(self) -> None:
         """In a forked child: leave to the parent what it holds."""
@@ -393,15 +394,19 @@ class Sender:
     def _take(self) -> None:
         """Make batches of what waits now; what comes in the meantime is for the next round."""
         self._adopt()
+        self._take_packed()  # the oldest
         for _ in range(0, len(_queue), _settings.batch_size):
             self._pack(self._batches)
-        for _ in range(_PACKING_ROUNDS):  # what they hold is from before as well
+        for _ in range(_PACKING_ROUNDS):  # what other threads hold is from before as well
             if not self._packing:
                 break
             self._asleep.acquire(timeout=0.005)
+        self._take_packed()
+        self._take_metrics()
+
+    def _take_packed(self) -> None:
         while self._packed:
             self._batches.append(self._packed.popleft())
-        self._take_metrics()
 
     def _adopt(self) -> None:
         """Take over the errors of processes of this service that have ended, unless there is enough to send."""
