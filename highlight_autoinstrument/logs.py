@@ -253,6 +253,12 @@ def level_of(level: Any) -> float:  # a number, if the application did not put a
     return number if number == number else 20  # noqa: PLR0124 - a NaN
 
 
+def nanoseconds(seconds: Any) -> int:  # a number, if the application did not put anything else there
+    """A time in seconds since 1970 as nanoseconds; 0 for what is none."""
+    number = float.__float__(seconds) if issubclass(type(seconds), float) else 0.0
+    return int(number * 1e9) if 0 < number < 1e10 else 0  # nor a NaN
+
+
 def error_in(exc_info: Any) -> BaseException | None:  # three forms, and whatever else was given
     """The exception in an `exc_info`: an exception, a tuple with one, or anything true for the one being handled."""
     if issubclass(type(exc_info), tuple):

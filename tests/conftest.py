@@ -7,6 +7,7 @@ import signal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from tests.support import brokers
@@ -17,6 +18,12 @@ from tests.support.services import Service, run_program
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+# The same examples in each run, so that a run says something of the change that it was made for; the long one is for
+# finding what nobody has thought of.
+hypothesis.settings.register_profile("same", derandomize=True, database=None)
+hypothesis.settings.register_profile("long")
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 # A shell has its background jobs ignore SIGINT, and a program that ignores it has its children do so too.

@@ -1,6 +1,6 @@
 """Whatever comes in, is raised or is logged: nothing fails, and nothing goes out that was not sound when it came in.
 
-HYPOTHESIS_PROFILE=long looks for longer.
+HYPOTHESIS_PROFILE=long looks for longer, and elsewhere each time.
 """
 
 from __future__ import annotations

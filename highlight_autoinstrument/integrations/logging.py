@@ -38,7 +38,7 @@ def forwarding_filter(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any
         passed = function(self, record)
         if passed:
             # From Python 3.12 a filter may put another record in place of this one.
-            passing = passed if isinstance(passed, record_class) else record
+            passing = passed if issubclass(type(passed), record_class) else record
             level = passing.levelno
             if type(level) is not int or level >= minimum_level:
                 forward(passing)
@@ -75,7 +75,7 @@ def forward(record: logging.LogRecord) -> None:
         logs.level_of(record.levelno),
         body,
         logger=logs.text(record.name or ""),
-        time_ns=int(record.created * 1e9) if isinstance(record.created, float) else 0,
+        time_ns=logs.nanoseconds(record.created),
         error=error,
         code=code,
         stack=record.stack_info,
