@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from . import otel as otel  # noqa: PLC0414
     from . import outgoing as outgoing  # noqa: PLC0414
     from . import pipeline as pipeline  # noqa: PLC0414
+    from . import recording as recording  # noqa: PLC0414
     from . import spans as spans  # noqa: PLC0414
     from . import tracing as tracing  # noqa: PLC0414
 else:
@@ -37,5 +38,6 @@ else:
     otel = Part("otel")
     outgoing = Part("outgoing")
     pipeline = Part("pipeline")
+    recording = Part("recording")
     spans = Part("spans")
     tracing = Part("tracing")

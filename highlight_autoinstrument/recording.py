@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from random import Random
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
@@ -28,13 +29,24 @@ MAX_EVENTS = 128
 # Global state: how often this process and those before it have forked. A span that was begun before the last time is
 # the parent's to send, and what happens to the child in its work is sent beside it.
 _forks = 0
+_pid = 0  # 0: to be asked for, which is a call of the system's
 
 
 def after_fork() -> None:
     """Give a forked child ids of its own."""
-    global _forks  # noqa: PLW0603 - once in a process
+    global _forks, _pid  # noqa: PLW0603 - once in a process
     _forks += 1
+    _pid = 0
     _random.seed()
+
+
+def is_elsewhere(pid: object) -> bool:
+    """Whether a process id is another process's than this one's."""
+    global _pid  # noqa: PLW0603
+    if pid == _pid:
+        return False
+    _pid = os.getpid()
+    return pid != _pid
 
 
 def new_uid() -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextvars import ContextVar
 
 from .. import config
-from ..later import logs
+from ..later import logs, recording
 from ..patching import guarded, replace
 
 TYPE_CHECKING = False
@@ -87,7 +86,9 @@ def is_replayed(record: logging.LogRecord) -> bool:
     """Whether the record was made, and so sent, in another thread or process, and a listener hands it to a logger."""
     # Logging's own `threading`, which has told the record's thread; another agent may have unloaded it for the rest.
     threading = sys.modules["logging"].threading
-    return record.thread not in (None, threading.get_ident()) or record.process not in (None, os.getpid())
+    if record.thread not in (None, threading.get_ident()):
+        return True
+    return record.process is not None and recording.is_elsewhere(record.process)
 
 
 def message(record: logging.LogRecord) -> str:
