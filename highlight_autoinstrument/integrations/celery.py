@@ -25,6 +25,7 @@ MODULES = (
     "celery.concurrency.prefork",
     "celery.events.dispatcher",
     "celery.backends.rpc",
+    "celery.utils.serialization",
 )
 
 OURS = ("x-highlight-request", "traceparent", "tracestate")
@@ -47,8 +48,10 @@ def patch(module: ModuleType) -> None:
         wrap(module, "process_destructor", last)
     elif module.__name__ == "celery.events.dispatcher":
         wrap(module.EventDispatcher, "_publish", outside)  # events for monitors, whichever way they are sent
-    else:
+    elif module.__name__ == "celery.backends.rpc":
         wrap(module.RPCBackend, "store_result", outside)  # a reply, which nobody works on
+    else:
+        wrap(module.UnpickleableExceptionWrapper, "restore", restore)
 
 
 def processing(name: object, request: dict[str, Any]) -> Processing:
@@ -97,6 +100,14 @@ def record_failure(sender: Any = None, exception: BaseException | None = None, e
     for stand_in in (exception, getattr(einfo, "exception", None)):  # one of them is logged
         if isinstance(stand_in, BaseException) and stand_in is not error:
             errors.claim(stand_in, unit)
+
+
+def restore(call: Call) -> Generator[None, Any, None]:
+    """Hook for the error that is made anew of what stands for it, in order to be logged: it is the same one."""
+    error = yield
+    unit = active.current()
+    if unit is not None and errors.mark_of(call.instance) is not None:
+        errors.claim(error, unit)
 
 
 @guarded

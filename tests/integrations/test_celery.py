@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from billiard import einfo
 
 from tests.support import hostile
 from tests.support.services import wait_until
@@ -103,6 +104,8 @@ def slow(seconds):
 @app.task(bind=True)
 def headers(self):
     came = self.request.headers
+    if came is None:
+        came = vars(self.request)  # where older ones have them
     log.warning("headers %s", sorted(came) if isinstance(came, dict) else came)
 
 @app.task
@@ -271,6 +274,10 @@ def test_each_task_works_under_the_ids_of_its_sender(start, receiver, request, p
 AWAY = ("ConnectionError", "away", "span")
 LOST = "billiard.exceptions.WorkerLostError"
 NO_ORDER = ("LookupError", "no such order", "span")
+# Older ones fail to send what cannot be pickled to the pool's parent, which says so.
+NOT_SENT = (
+    [] if hasattr(einfo, "ExceptionWithTraceback") else [("billiard.pool.MaybeEncodingError", "Error sending", "log")]
+)
 # What a request asks for: the tasks that this leads to, with their statuses, what they say, and the errors.
 CASES = [
     ("add.delay(1, 2)", [("add", "UNSET")], ["add 1 2"], []),
@@ -292,7 +299,7 @@ CASES = [
         ["told of LookupError('no such order')"],
         [NO_ORDER],
     ),
-    ("refuse.delay()", [("refuse", "ERROR")], [], [("tasks.Refused", "7: no", "span")]),
+    ("refuse.delay()", [("refuse", "ERROR")], [], [("tasks.Refused", "7: no", "span"), *NOT_SENT]),
     ("again.delay()", [("again", "ERROR")] * 3, [], [AWAY]),
     ("automatic.delay()", [("automatic", "ERROR")] * 3, [], [AWAY]),
     ("recovers.delay()", [("recovers", "ERROR"), ("recovers", "UNSET")], ["it is back"], []),
@@ -345,7 +352,7 @@ def test_whatever_a_request_leads_to_is_told_once_and_under_its_ids(start, redis
             for error, (_, message, _) in zip(errors_, failed, strict=True)
         ] == [(*each, session) for each in failed], text
     echoes = [log for log in receiver.logs if log.logger == "celery.app.trace" and log.severity_text == "ERROR"]
-    assert len(echoes) == failures - 3  # logged all the same
+    assert len(echoes) == failures - 3 - len(NOT_SENT)  # logged all the same
 
 
 def test_a_process_that_ends_sends_what_it_has(start, redis_url, receiver):
@@ -488,7 +495,8 @@ def of_the_table(headers):
 @app.task(bind=True, name="work")
 def work(self, number):
     log.warning(number)
-    print(told(number, of_the_table(self.request.headers)))
+    came = self.request.headers
+    print(told(number, of_the_table(vars(self.request) if came is None else came)))  # where older ones have them
 
 if sys.argv[1] == "send":
     for number, _, pairs, _ in SENT:

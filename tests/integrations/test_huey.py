@@ -40,7 +40,8 @@ def retry(number):
 
 @huey.task(context=True)
 def again(number, task=None):
-    log.warning("again %s %s", number, task.kwargs)
+    own = {name: task.kwargs[name] for name in task.kwargs if name != "task"}  # older ones put the context among them
+    log.warning("again %s %s", number, own)
     assert type(task.kwargs) is dict, type(task.kwargs)
     if not huey.get("again"):
         huey.put("again", True)
