@@ -26,7 +26,9 @@ async def send(request):
     if not made:
         made.append(await aio_pika.connect_robust(os.environ["BROKER"]))
         made.append(await made[0].channel(on_return_raises=True))
-        beneath = await made[1].get_underlay_channel()  # of aiormq
+        # Of aiormq; older ones have it as an attribute.
+        ask = getattr(made[1], "get_underlay_channel", None)
+        beneath = await ask() if ask else made[1].channel
         await beneath.queue_declare("own", auto_delete=True)
         await beneath.basic_consume("own", on_message, no_ack=True)
     if request.path_params["queue"] == "aio-first":
