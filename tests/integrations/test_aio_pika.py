@@ -324,7 +324,7 @@ async def receive(name):
 
     async def work(message):
         log.warning(message.body.decode())
-        print(told(message.body.decode(), message.headers))
+        print(told(message.body.decode(), dict(message.headers)))  # older ones have a view of them
         left.pop()
         if not left:
             done.set()

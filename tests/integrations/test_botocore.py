@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import botocore.session
 import pytest
 
 from tests.support import hostile
@@ -498,6 +499,8 @@ def test_hostile_attributes_are_delivered_and_the_consumer_goes_on(run_python, r
     env = {**AWS, "AWS_URL": aws_url, "WAY": way, "QUEUE": queue, "ASKED": json.dumps(asked)}
     # Names of another case are other attributes, an empty value is refused, and a quarter of a megabyte is the limit.
     without = ("another case", "empty", "a number")
+    if botocore.session.get_session().get_service_model("sqs").metadata["protocol"] == "query":
+        without += ("a null byte", "steers a terminal")  # older ones ask for XML, which has no such characters
     hostile.exchange(
         run_python,
         receiver,
