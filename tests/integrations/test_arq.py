@@ -22,7 +22,7 @@ made = {}
 async def lifespan(_):
     made["pool"] = await create_pool(RedisSettings.from_dsn(os.environ["REDIS"]))
     yield
-    await made["pool"].aclose()
+    await getattr(made["pool"], "aclose", made["pool"].close)()
 
 app = FastAPI(lifespan=lifespan)
 
@@ -35,7 +35,7 @@ async def send(queue: str, way: str, number: int):
 uvicorn.run(app, port=int(os.environ["PORT"]), log_level="warning")
 """
 WORKER = """
-import asyncio, logging, os, sys
+import asyncio, inspect, logging, os, sys
 from arq import Retry, func
 from arq.connections import RedisSettings
 from arq.worker import Worker
@@ -76,6 +76,7 @@ async def ended(ctx):
 
 logging.getLogger("arq").setLevel("WARNING")
 functions = [work, fail, retry, func(never, max_tries=2), first, second, more]
+at_end = "after_job_end" if "after_job_end" in inspect.signature(Worker).parameters else "on_job_end"
 worker = Worker(
     functions,
     burst=True,
@@ -83,7 +84,7 @@ worker = Worker(
     queue_name=os.environ["QUEUE"],
     redis_settings=RedisSettings.from_dsn(os.environ["REDIS"]),
     poll_delay=0.02,
-    after_job_end=ended,
+    **{at_end: ended},
 )
 try:
     worker.run()
