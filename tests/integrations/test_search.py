@@ -13,36 +13,42 @@ import asyncio, json, sys, warnings
 warnings.simplefilter("ignore")
 import elasticsearch, opensearchpy
 
-def blocking(client):
+def blocking(client, index):
     try:
-        return client.get(index="things", id="1")["_id"]
+        return client.get(index=index, id="1")["_id"]
     finally:
         client.close()
 
-async def asynchronous(make):
+async def asynchronous(make, index):
     client = make()
     try:
-        return (await client.get(index="things", id="1"))["_id"]
+        return (await client.get(index=index, id="1"))["_id"]
     finally:
         await client.close()
 
 CLIENTS = {
-    "elasticsearch": lambda url: blocking(elasticsearch.Elasticsearch(url)),
-    "elasticsearch requests": lambda url: blocking(elasticsearch.Elasticsearch(url, node_class="requests")),
-    "elasticsearch aiohttp": lambda url: asyncio.run(asynchronous(lambda: elasticsearch.AsyncElasticsearch(url))),
-    "elasticsearch httpx": lambda url: asyncio.run(
-        asynchronous(lambda: elasticsearch.AsyncElasticsearch(url, node_class="httpxasync"))
+    "elasticsearch": lambda url, index: blocking(elasticsearch.Elasticsearch(url), index),
+    "elasticsearch requests": lambda url, index: blocking(
+        elasticsearch.Elasticsearch(url, node_class="requests"), index
     ),
-    "opensearch": lambda url: blocking(opensearchpy.OpenSearch(url)),
-    "opensearch requests": lambda url: blocking(
-        opensearchpy.OpenSearch(url, connection_class=opensearchpy.RequestsHttpConnection)
+    "elasticsearch aiohttp": lambda url, index: asyncio.run(
+        asynchronous(lambda: elasticsearch.AsyncElasticsearch(url), index)
     ),
-    "opensearch aiohttp": lambda url: asyncio.run(asynchronous(lambda: opensearchpy.AsyncOpenSearch(url))),
+    "elasticsearch httpx": lambda url, index: asyncio.run(
+        asynchronous(lambda: elasticsearch.AsyncElasticsearch(url, node_class="httpxasync"), index)
+    ),
+    "opensearch": lambda url, index: blocking(opensearchpy.OpenSearch(url), index),
+    "opensearch requests": lambda url, index: blocking(
+        opensearchpy.OpenSearch(url, connection_class=opensearchpy.RequestsHttpConnection), index
+    ),
+    "opensearch aiohttp": lambda url, index: asyncio.run(
+        asynchronous(lambda: opensearchpy.AsyncOpenSearch(url), index)
+    ),
 }
 
-def call(client, url):
+def call(client, url, index="things"):
     try:
-        return CLIENTS[client](url)
+        return CLIENTS[client](url, index)
     except Exception as error:
         return type(error).__name__
 
@@ -106,8 +112,8 @@ def search():
     server.server_close()
 
 
-def call(service, client, url, incoming):
-    body = json.dumps({"client": client, "url": url}).encode()
+def call(service, client, url, incoming, index="things"):
+    body = json.dumps({"client": client, "url": url, "index": index}).encode()
     response = service.request("POST", "/call", incoming, body)
     assert response.status == 200, service.output
     return json.loads(response.text)
@@ -119,7 +125,7 @@ def test_a_call_is_one_span_and_has_the_ids(run_service, run_python, receiver, s
     service = run_service("python app.py", files={"app.py": APP, "calls.py": CALLS}, env=env)
     for client in CLIENTS:
         assert call(service, client, search.url, {"x-highlight-request": "s1/r1"}) == "1", client
-        assert call(service, client, f"{search.url}/missing", {}) == "NotFoundError", client
+        assert call(service, client, search.url, {}, "missing") == "NotFoundError", client
 
     receiver.wait(spans=4 * len(CLIENTS))
     spans = receiver.spans
