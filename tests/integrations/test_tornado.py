@@ -417,8 +417,9 @@ def test_a_redirect_is_decided_anew_or_not_told(run_service, target, client, exp
 BAD = (b"", b"null", b"\xff\xfe/x", b"a" * 8000, b"/", b"s1/r1\r\nx-highlight-request: s2/r2")
 END = b"\r\nConnection: close\r\n\r\n"
 REQUESTS = [b"GET /orders/7 HTTP/1.1\r\nHost: x\r\nx-highlight-request: " + bad + END for bad in BAD]
+BAD_HOST = b"GET /orders/7 HTTP/1.1\r\nHost: \xff\r\nUser-Agent: \xff\xe4 x\r\nCookie: \xff" + END
 REQUESTS += [
-    b"GET /orders/7 HTTP/1.1\r\nHost: \xff\r\nUser-Agent: \xff\xe4 x\r\nCookie: \xff" + END,
+    BAD_HOST,
     b"GET /boom/plain HTTP/1.1\r\nHost: x" + END,
     b"GET /boom/404 HTTP/1.1\r\nHost: [::bad" + END,
     b"GET /orders/7 HTTP/1.0\r\n\r\n",
@@ -432,6 +433,7 @@ def test_answers_are_byte_for_byte_those_without_the_agent(run_service, receiver
         service = run_service("python app.py", files=FILES, bare=bare)
         answers.append([re.sub(rb"(?i)\r\ndate: [^\r]*", b"", service.raw(request, 3)) for request in REQUESTS])
     assert answers[1] == answers[0]
-    assert all(answers[0])
+    unanswered = [request for request, answer in zip(REQUESTS, answers[0], strict=True) if not answer]
+    assert unanswered in ([], [BAD_HOST])  # Tornado 6.5.0 fails over it, and hangs up
     receiver.settle()
     assert {span.session for span in receiver.spans} == {None, "s1"}
