@@ -23,6 +23,7 @@ OK, CANCELLED = 0, 1
 
 _TARGET, _METHOD = "_highlight_target", "_highlight_method"  # attributes of channels and of their methods
 _LOCAL = ("unix", "unix-abstract", "vsock")  # what a target may begin with that stays on this machine
+_IN_KEYS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")  # what a key of metadata may consist of
 _NAMED = ("dns", "ipv4", "ipv6", "xds", "passthrough")
 
 
@@ -248,7 +249,8 @@ def destination(target: str) -> tuple[str, int | None]:
 
 
 def _is_pair(item: object) -> bool:
-    return isinstance(item, (tuple, list)) and len(item) == 2
+    """Whether gRPC takes it; what it refuses, older versions show whole in their message."""
+    return isinstance(item, (tuple, list)) and len(item) == 2 and _IN_KEYS.issuperset(_text(item[0]))
 
 
 def _text(value: Any) -> str:

@@ -20,6 +20,7 @@ log = logging.getLogger("shop")
 log.setLevel(logging.INFO)
 
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+REGISTERED = hasattr(grpc.Server, "add_registered_method_handlers")  # what generated code does since gRPC 1.64
 
 def encode(message):
     if message == b"unserializable":
@@ -95,7 +96,10 @@ class Own(grpc.GenericRpcHandler):
 pool = futures.ThreadPoolExecutor(4)
 server = grpc.server(pool, interceptors=[Interceptor("one"), Interceptor("two")])
 server.add_generic_rpc_handlers((Own(),))
-server.add_registered_method_handlers("shop.Orders", dict(handlers(globals())))  # as generated code does
+if REGISTERED:
+    server.add_registered_method_handlers("shop.Orders", dict(handlers(globals())))
+else:
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("shop.Orders", dict(handlers(globals()))),))
 server.add_insecure_port("127.0.0.1:" + os.environ["PORT"])
 server.start()
 server.wait_for_termination()
@@ -184,7 +188,7 @@ from highlight_autoinstrument import trace
 
 channel = grpc.insecure_channel("dns:///127.0.0.1:" + os.environ["SERVER"])
 def method(kind, service="shop.Orders"):
-    return getattr(channel, kind)(f"/{service}/{kind}", _registered_method=True)
+    return getattr(channel, kind)(f"/{service}/{kind}", **({"_registered_method": True} if REGISTERED else {}))
 headers = {"x-highlight-request": "session1/request1"}
 """
 )

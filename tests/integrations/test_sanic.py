@@ -103,6 +103,7 @@ if __name__ == "__main__":
 SERVERS = {"run": "python app.py", "uvicorn": "uvicorn app:app --port {port} --log-level critical"}
 FILES = {"app.py": APP}
 HEADERS = {"x-highlight-request": "s1/r1"}
+NO_ANSWER = "Invalid response type None (need HTTPResponse)"
 
 
 @pytest.fixture(params=SERVERS)
@@ -152,6 +153,8 @@ def test_a_request_is_one_span_and_what_becomes_a_5xx_one_error(sanic, receiver)
     sanic.raw(b"GET /stream/1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-highlight-request: s1/r1\r\n\r\n", 1)
 
     receiver.wait(spans=16, errors=6)
+    # Sanic 23.12.0 under ASGI takes a stream for no answer, and says so once it has been sent.
+    refused = [("sanic.exceptions.ServerError", NO_ANSWER, "s1", "span")] * ((NO_ANSWER, "s1") in echoed(receiver))
     assert seen(receiver) == [
         ("GET /orders/<number:int>", None, "UNSET", 200),
         ("GET /orders/<number:int>", "s1", "UNSET", 200),
@@ -167,7 +170,7 @@ def test_a_request_is_one_span_and_what_becomes_a_5xx_one_error(sanic, receiver)
         ("GET /boom/<what:str>", "s1", "ERROR", 500),
         ("GET", "s1", "UNSET", 404),
         ("PUT", "s1", "UNSET", 405),
-        ("GET /stream/<fail:int>", "s1", "UNSET", 200),
+        ("GET /stream/<fail:int>", "s1", "ERROR" if refused else "UNSET", 200),
         ("GET /stream/<fail:int>", "s1", "ERROR", 200),
     ]
     assert errors(receiver) == [
@@ -176,6 +179,7 @@ def test_a_request_is_one_span_and_what_becomes_a_5xx_one_error(sanic, receiver)
         ("sanic.exceptions.SanicException", "said so", "s1", "span"),
         ("sanic.exceptions.ServiceUnavailable", "later", "s1", "span"),
         ("OSError", "logged", "s1", "log"),
+        *refused,
         ("RuntimeError", "half-way", "s1", errors(receiver)[-1][3]),
     ]
     assert sorted(said(receiver), key=str) == sorted(
@@ -247,7 +251,7 @@ def test_a_preflight_lets_the_clients_headers_through(sanic, receiver):
 def test_workers_serve_as_well_and_nothing_is_lost_at_their_end(run_service, receiver):
     env = {"WORKERS": "2", "OTEL_BSP_SCHEDULE_DELAY": "60000"}
     service = run_service("python app.py", files=FILES, env=env)
-    wait_until(lambda: service.stdout.count("Worker ready") == 2)
+    wait_until(lambda: len(re.findall("Worker ready|Starting worker", service.stdout)) == 2)  # before, and since 25
     for _ in range(4):
         assert service.get("/orders/7", HEADERS).text == "7"
     assert service.get("/boom/plain", HEADERS).status == 500
