@@ -11,7 +11,7 @@ import pytest
 from tests.support.target import Target
 
 APP = """
-import asyncio, http.client, json, logging, os, urllib.request, warnings
+import asyncio, http.client, inspect, json, logging, os, urllib.request, warnings
 import aiohttp, httpx, requests, urllib3
 from flask import Flask, request
 from requests.auth import HTTPDigestAuth
@@ -26,6 +26,7 @@ session = requests.Session()
 session.trust_env = False
 pool = urllib3.PoolManager(cert_reqs="CERT_NONE")
 client = httpx.Client(trust_env=False, verify=False)
+VIA = {"proxy" if "proxy" in inspect.signature(httpx.Client).parameters else "proxies": PROXY}  # as before 0.26
 connection = http.client.HTTPConnection(DESTINATION)
 
 def pieces():
@@ -60,8 +61,8 @@ class Proxied:
             return response.status
     def urllib3(): return globals()["urllib3"].ProxyManager(PROXY).request("GET", TARGET + "/fine").status
     def requests(): return session.get(TARGET + "/fine", proxies={"http": PROXY}).status_code
-    def httpx(): return globals()["httpx"].get(TARGET + "/fine", proxy=PROXY).status_code
-    def httpx_async(): return in_httpx(lambda client: client.get(TARGET + "/fine"), proxy=PROXY).status_code
+    def httpx(): return globals()["httpx"].get(TARGET + "/fine", **VIA).status_code
+    def httpx_async(): return in_httpx(lambda client: client.get(TARGET + "/fine"), **VIA).status_code
     def aiohttp(): return asyncio.run(in_aiohttp("GET", "/fine", proxy=PROXY))[0]
 
 class Tunnelled:
@@ -73,8 +74,8 @@ class Tunnelled:
     def urllib3():
         return globals()["urllib3"].ProxyManager(PROXY, cert_reqs="CERT_NONE").request("GET", TARGET + "/fine").status
     def requests(): return session.get(TARGET + "/fine", proxies={"https": PROXY}, verify=False).status_code
-    def httpx(): return globals()["httpx"].get(TARGET + "/fine", proxy=PROXY, verify=False).status_code
-    def httpx_async(): return in_httpx(lambda client: client.get(TARGET + "/fine"), proxy=PROXY).status_code
+    def httpx(): return globals()["httpx"].get(TARGET + "/fine", **VIA, verify=False).status_code
+    def httpx_async(): return in_httpx(lambda client: client.get(TARGET + "/fine"), **VIA).status_code
     def aiohttp(): return asyncio.run(in_aiohttp("GET", "/fine", proxy=PROXY, ssl=False))[0]
 
 class Uploading:
