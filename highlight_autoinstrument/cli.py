@@ -19,6 +19,8 @@ OPTIONS = (
     ("--endpoint", "URL", "HIGHLIGHT_OTLP_ENDPOINT", "the OTLP receiver, for a self-hosted Highlight"),
     ("--debug", "", "HIGHLIGHT_DEBUG", "tell on stderr what the agent does"),
 )
+# Switches that ask for something else than to run the command.
+CHECK, AS_JSON = "--check", "--json"
 USAGE = "usage: highlight-run [OPTIONS] [--] COMMAND [ARGS...]"
 
 CANNOT_RUN = 126  # as a shell has it: found, but not to be executed
@@ -38,10 +40,14 @@ class NoCommandError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the launcher; returns an exit status only where the program has not taken this process over."""
     try:
-        settings, command = parse(sys.argv[1:] if arguments is None else arguments)
+        settings, command, switches = parse(sys.argv[1:] if arguments is None else arguments)
     except NoCommandError as no_command:
         _write(sys.stderr if no_command.status else sys.stdout, no_command.text)
         return no_command.status
+    if CHECK in switches:
+        from . import check
+
+        return check.main(command, settings, os.environ, as_json=AS_JSON in switches)
     if not command[0]:  # a variable of a script that is not set; exec would raise something else
         return _fail(": command not found", NOT_FOUND)
     os.environ.update(settings)
@@ -49,10 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return (run_child if os.name == "nt" else become)(command)
 
 
-def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Split a command line into the variables that its options set, and the command."""
+def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str], set[str]]:
+    """Split a command line into the variables that its options set, the command, and `--check` and `--json`."""
     options = {option: (value_name, variable) for option, value_name, variable, _ in OPTIONS}
     settings: dict[str, str] = {}
+    switches: set[str] = set()
     rest = list(arguments)
     while rest and rest[0].startswith("-"):
         argument = rest.pop(0)
@@ -65,21 +72,31 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
             raise NoCommandError(0, f"highlight-run {__version__}\n")
         option, equals, value = argument.partition("=")
+        if argument in (CHECK, AS_JSON):
+            switches.add(argument)
+            continue
         if option not in options:
             raise _wrong(_unknown(argument))
         value_name, variable = options[option]
-        if not value_name:
-            if equals:
-                raise _wrong(f"{option} takes no value")
-            value = "true"
-        elif not equals:
-            if not rest or rest[0].startswith("--"):
-                raise _wrong(f"{option} needs a value: {option} {value_name}")
-            value = rest.pop(0)
-        settings[variable] = value
-    if not rest:
+        settings[variable] = _value(option, value_name, [value] if equals else None, rest)
+    if AS_JSON in switches and CHECK not in switches:
+        raise _wrong(f"{AS_JSON} goes with {CHECK}: highlight-run {CHECK} {AS_JSON} COMMAND")
+    if not rest and CHECK not in switches:
         raise NoCommandError(2, f"{USAGE}\nTry 'highlight-run --help'.\n")
-    return settings, rest
+    return settings, rest or ["python"], switches
+
+
+def _value(option: str, value_name: str, given: list[str] | None, rest: list[str]) -> str:
+    """An option's value: what stands behind its `=`, or else the next argument; a switch's is `true`."""
+    if not value_name:
+        if given:
+            raise _wrong(f"{option} takes no value")
+        return "true"
+    if given:
+        return given[0]
+    if not rest or rest[0].startswith("--"):
+        raise _wrong(f"{option} needs a value: {option} {value_name}")
+    return rest.pop(0)
 
 
 def _wrong(problem: str) -> NoCommandError:
@@ -105,6 +122,9 @@ def help_text() -> str:
     for option, value_name, variable, meaning in OPTIONS:
         lines.append(f"  {option + ' ' + value_name:<26} {variable:<26} {meaning}")
     lines += [
+        f"  {CHECK:<53} tell whether the agent would be loaded and heard, and what",
+        f"  {'':<53} stops it; runs no command (without one: python)",
+        f"  {AS_JSON:<53} the same as JSON, with {CHECK}",
         f"  {'--version':<53} print the version",
         f"  {'-h, --help':<53} print this text",
         f"  {'--':<53} end of the options: what follows is the command",
@@ -128,11 +148,9 @@ def add_to_path(environ: MutableMapping[str, str], folder: str) -> None:
 
     Where that cannot be done one line says so: the program is what matters, and it runs all the same.
     """
-    if not os.path.isfile(os.path.join(folder, "sitecustomize.py")):
-        _say(f"the agent's folder {folder} is missing, so the program runs without it; reinstall it: {_install()}")
-        return
-    if os.pathsep in folder:
-        _say(f"the agent's folder {folder} has a {os.pathsep!r} in its name, so the program runs without it; move it")
+    problem, fix = problem_of(folder)
+    if problem:
+        _say(f"{problem}, so the program runs without it; {fix}")
         return
     path = environ.get("PYTHONPATH", "")
     entries = path.split(os.pathsep) if path else []
@@ -141,8 +159,14 @@ def add_to_path(environ: MutableMapping[str, str], folder: str) -> None:
     environ["PYTHONPATH"] = os.pathsep.join([folder, *entries])
 
 
-def _install() -> str:
-    return f"{sys.executable} -m pip install --force-reinstall highlight-autoinstrument"
+def problem_of(folder: str) -> tuple[str, str]:
+    """Why our folder cannot be put on PYTHONPATH, and what to do; two empty texts if it can."""
+    if not os.path.isfile(os.path.join(folder, "sitecustomize.py")):
+        fix = f"reinstall it: {sys.executable} -m pip install --force-reinstall highlight-autoinstrument"
+        return f"the agent's folder {folder} is missing", fix
+    if os.pathsep in folder:
+        return f"the agent's folder {folder} has a {os.pathsep!r} in its name", "move it"
+    return "", ""
 
 
 def become(command: list[str]) -> int:

@@ -529,12 +529,22 @@ class Config:
 
     def url(self, signal: str) -> str:
         """Where `traces`, `logs` or `metrics` go: for HTTP the whole URL, for gRPC the target's URL without a path."""
-        own: str | None = getattr(self, f"{signal}_endpoint")
-        if own is not None and self.sources["endpoint"] != "HIGHLIGHT_OTLP_ENDPOINT":
+        field = self._field_of_url(signal)
+        if field != "endpoint":
+            own: str = getattr(self, field)
             return own
         if self.protocol == "grpc":
             return self.endpoint or GRPC_ENDPOINT
         return f"{self.endpoint or HTTP_ENDPOINT}/v1/{signal}"
+
+    def url_source(self, signal: str) -> str:
+        """What the URL of `traces`, `logs` or `metrics` came from: a variable's name, or `default`."""
+        return self.sources[self._field_of_url(signal)]
+
+    def _field_of_url(self, signal: str) -> str:
+        own = f"{signal}_endpoint"
+        wins = getattr(self, own) is not None and self.sources["endpoint"] != "HIGHLIGHT_OTLP_ENDPOINT"
+        return own if wins else "endpoint"
 
 
 def _read(setting: Setting, environ: Mapping[str, str], problems: list[str]) -> tuple[Any, str]:

@@ -9,7 +9,7 @@ from . import guard, imports, loading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterable, Iterator
     from typing import Any
 
 PREFIX = "opentelemetry_instrumentation_"
@@ -29,8 +29,7 @@ activated: dict[str, Any] = {}
 
 def names() -> set[str]:
     """The names of the packages that are installed, as they are disabled by."""
-    installed = (_name(entry) for _, entry in _installed())
-    return {ALIASES.get(name, name) for name in installed}
+    return {name_of(entry) for _, entry in installed(sys.path)}
 
 
 def start(covered: Container[str], disabled: Container[str]) -> None:
@@ -38,24 +37,32 @@ def start(covered: Container[str], disabled: Container[str]) -> None:
 
     Where none is installed, this has listed the folders of `sys.path`, and nothing more.
     """
-    for folder, entry in _installed():
-        name = _name(entry)
-        name = ALIASES.get(name, name)
-        if name in covered:
-            guard.debug(f"{entry.partition('-')[0]}: not activated, the integration {name} covers its library")
-        elif name in disabled:
-            guard.debug(f"{entry.partition('-')[0]}: not activated, {name} is disabled")
+    for folder, entry in installed(sys.path):
+        name = name_of(entry)
+        reason = why_not(name, covered, disabled)
+        if reason:
+            guard.debug(f"{entry.partition('-')[0]}: not activated, {reason}")
         else:
             _watch(name, os.path.join(folder, entry))
 
 
-def _name(entry: str) -> str:
-    return entry[len(PREFIX) :].partition("-")[0]
+def why_not(name: str, covered: Container[str], disabled: Container[str]) -> str:
+    """Why a package that is installed is not activated; empty if it is."""
+    if name in covered:
+        return f"the integration {name} covers its library"
+    return f"{name} is disabled" if name in disabled else ""
 
 
-def _installed() -> Iterator[tuple[str, str]]:
+def name_of(entry: str) -> str:
+    """The name by which a package is disabled, from that of its metadata's folder."""
+    name = entry[len(PREFIX) :].partition("-")[0]
+    return ALIASES.get(name, name)
+
+
+def installed(path: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The packages in these folders: each one's folder, and its metadata's in that."""
     seen = set()
-    for folder in sys.path:
+    for folder in path:
         if "-packages" not in folder:  # site-packages, dist-packages: a program's own folder may be anything
             continue
         try:

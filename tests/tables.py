@@ -1,8 +1,12 @@
-"""The README's tables, made from the code that they describe: `python3 tests/tables.py` writes them anew."""
+"""The README's tables, made from the code that they describe, and what `--check` knows of the versions that are tested.
+
+`python3 tests/tables.py` writes them anew.
+"""
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 from pathlib import Path
@@ -15,6 +19,7 @@ from tests.matrix import versions  # noqa: E402
 
 README = ROOT / "README.md"
 INTEGRATIONS = ROOT / "highlight_autoinstrument" / "integrations"
+TESTED = ROOT / "highlight_autoinstrument" / "tested.py"
 
 
 def settings() -> str:
@@ -53,5 +58,20 @@ def with_tables(text: str) -> str:
     return text
 
 
+def versions_module() -> str:
+    """The module that `highlight-run --check` reads: the matrix is no part of what is installed."""
+    rows = "\n".join(f"    ({', '.join(map(json.dumps, row))})," for row in versions.tested())
+    return f'''"""The versions that each integration is tested with; written by `python3 tests/tables.py`."""
+
+from __future__ import annotations
+
+# The integration, a distribution that it is for, and the oldest and the newest version of that.
+TESTED = (
+{rows}
+)
+'''
+
+
 if __name__ == "__main__":
+    TESTED.write_text(versions_module())
     README.write_text(with_tables(README.read_text()))

@@ -50,9 +50,9 @@ def script(tmp_path):
 
 @pytest.mark.parametrize(("option", "value_name", "variable"), [option[:3] for option in cli.OPTIONS if option[1]])
 def test_an_option_sets_its_variable_however_it_is_written(option, value_name, variable):
-    assert cli.parse([option, "a b", "python"]) == ({variable: "a b"}, ["python"])
-    assert cli.parse([f"{option}=a=b", "python"]) == ({variable: "a=b"}, ["python"])
-    assert cli.parse([f"{option}=", "python"]) == ({variable: ""}, ["python"])
+    assert cli.parse([option, "a b", "python"]) == ({variable: "a b"}, ["python"], set())
+    assert cli.parse([f"{option}=a=b", "python"]) == ({variable: "a=b"}, ["python"], set())
+    assert cli.parse([f"{option}=", "python"]) == ({variable: ""}, ["python"], set())
 
 
 def test_each_option_is_a_setting():
@@ -64,8 +64,9 @@ def test_options_end_where_the_command_begins():
     assert cli.parse(["--debug", "python", "--debug", "--", "-x"]) == (
         {"HIGHLIGHT_DEBUG": "true"},
         ["python", "--debug", "--", "-x"],
+        set(),
     )
-    assert cli.parse(["--", "--help", "--"]) == ({}, ["--help", "--"])
+    assert cli.parse(["--", "--help", "--"]) == ({}, ["--help", "--"], set())
 
 
 def test_options_reach_the_program_and_override_the_environment(run, environ):
@@ -98,6 +99,7 @@ def test_the_version_is_said(run):
         (["--project-id"], "--project-id needs a value"),
         (["--project-id", "--debug", "python"], "--project-id needs a value"),
         (["--debug=yes", "python"], "--debug takes no value"),
+        (["--json", "python"], "--json goes with --check"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_status_2(run, arguments, said):

@@ -60,6 +60,17 @@ def supported() -> dict[str, str]:
     return {integration: ", ".join(libraries) for integration, libraries in found.items()}
 
 
+def tested() -> list[tuple[str, str, str, str]]:
+    """For each integration and each of its libraries, the oldest and the newest version that has passed."""
+    rows = [
+        (integration, name, table["seen"][0], table["seen"][-1])
+        for name, table in read().items()
+        for integration in integrations_of(name, table)
+        if table["seen"]
+    ]
+    return sorted(rows)
+
+
 def integrations_of(name: str, table: dict) -> list[str]:
     """The integrations that a library's table is about."""
     return table.get("integrations", [name.replace("-", "_")])
