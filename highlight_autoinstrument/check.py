@@ -30,6 +30,7 @@ from . import __version__, bootstrap, check_command, check_report, cli, config, 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, MutableMapping
+    from typing import TextIO
 
 OLDEST_PYTHON = (3, 10)
 PROBE_SECONDS = 40.0  # the exports included
@@ -56,10 +57,20 @@ def main(command: list[str], settings: Mapping[str, str], environ: MutableMappin
     """Check a command; returns the exit status."""
     environ.update(settings)
     document = check(command, settings, environ)
-    text = json.dumps(document, indent=2) + "\n" if as_json else check_report.text(document)
-    sys.stdout.buffer.write(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
-    sys.stdout.flush()
+    _write(sys.stdout, json.dumps(document, indent=2) + "\n" if as_json else check_report.text(document))
     return 0 if document["ready"] else 1
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    """Print past the buffer, so that a reader who has gone does not change the exit status."""
+    if stream is None:
+        return
+    left = text.encode(stream.encoding, "backslashreplace")
+    try:
+        while left:
+            left = left[os.write(stream.fileno(), left) :]
+    except (OSError, ValueError):  # closed
+        pass
 
 
 def check(command: list[str], options: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Any]:

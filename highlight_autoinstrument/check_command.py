@@ -240,7 +240,7 @@ class _Search:
         """Take the options of `uv run` out of what is given to it."""
         used: dict[str, str] = {}
         opaque = [name for name in _UV_OPAQUE if self.environ.get(name)]
-        while rest and rest[0].startswith("-") and rest[0] != "-" and not used.keys() & {"-m", "--module", "--"}:
+        while rest and rest[0].startswith("-") and rest[0] != "-" and "--" not in used:
             option, equals, value = rest.pop(0).partition("=")
             if option in ("-p", "--python") and not equals and rest:
                 value = rest.pop(0)

@@ -100,6 +100,7 @@ _FIXES = (
     ("gRPC UNAUTHENTICATED", "the receiver wants a token: OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20..."),
     ("gRPC PERMISSION_DENIED", "the receiver does not accept the token in OTEL_EXPORTER_OTLP_HEADERS"),
     ("gRPC UNIMPLEMENTED", "no OTLP receiver is there, or it does not take {signal}: correct {variable}"),
+    ("gRPC INTERNAL: Invalid metadata", "a name or a value in OTEL_EXPORTER_OTLP_HEADERS cannot be sent: correct it"),
     ("gRPC", "the receiver is in trouble: look into its log"),
     ("No module named 'grpc'", "pip install grpcio, or OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
     ("No module named", "install the agent anew: pip install --force-reinstall highlight-autoinstrument"),

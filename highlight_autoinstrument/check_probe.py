@@ -5,18 +5,21 @@ JSON behind it: one of what it is, and one of the exports that it has tried, if 
 without what is done at exit, so that nothing is sent.
 """
 
+import sys
+
+# By `-c` the present folder, which had not been there when sitecustomize ran; and it may have a json.py.
+if sys.path[:1] == [""]:
+    del sys.path[0]
+
 import importlib.util
 import json
 import os
-import sys
 
 
 def facts() -> "dict[str, object]":
     """What this Python is, and what has become of the agent in it."""
     bootstrap = sys.modules.get("highlight_autoinstrument.bootstrap")
     flags = sys.flags
-    if sys.path[:1] == [""]:  # ours, by `-c`: nothing had been put there when sitecustomize ran
-        del sys.path[0]
     return {
         "executable": sys.executable,
         "implementation": sys.implementation.name,

@@ -297,13 +297,53 @@ def test_without_a_command_it_is_the_python_that_would_be_started_as_python(chec
 
 
 def test_the_command_does_not_run_and_nothing_is_changed(run, script, receiver, environ, tmp_path):
-    script("app.py", "open('ran', 'w')")
+    for name in ("app.py", "json.py", "importlib.py", "ssl.py"):
+        script(name, "open('ran', 'w')")
     environ["XDG_STATE_HOME"] = str(tmp_path / "state")
     for command in (["python", "app.py"], ["python", "-c", "open('ran', 'w')"], ["python", "-m", "app"]):
         assert run("--check", *command).stdout.endswith("\nready\n")
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["app.py"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["app.py", "importlib.py", "json.py", "ssl.py"]
     assert receiver.bodies == [b""] * 9
+
+
+KILLED = """
+import logging, os, signal
+from highlight_autoinstrument import trace
+with trace("work"):
+    try:
+        raise LookupError("lost")
+    except LookupError:
+        logging.exception("failed")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_killed_processes_have_left_is_left_to_the_service(run, environ, tmp_path, receiver):
+    environ |= {"HIGHLIGHT_SPOOL_DIR": str(tmp_path / "spool"), "HIGHLIGHT_SERVICE_NAME": "api"}
+    environ["OTEL_BSP_SCHEDULE_DELAY"] = "3600000"
+    command = [LAUNCHER, sys.executable, "-c", KILLED]
+    subprocess.run(command, env=environ, capture_output=True, check=False, timeout=60)
+    left = list((tmp_path / "spool").rglob("*.*"))
+    assert len(left) == 1
+
+    assert run("--check", sys.executable).stdout.endswith("\nready\n")
+    assert list((tmp_path / "spool").rglob("*.*")) == left
+    assert receiver.bodies == [b"", b"", b""]
+
+
+@pytest.mark.parametrize("stdout", ["/dev/full", "closed", "a pipe that nobody reads"])
+def test_a_report_that_cannot_be_written_has_its_exit_status(environ, stdout):
+    command = f'exec "{LAUNCHER}" --check'
+    redirected = {"/dev/full": f"{command} > /dev/full", "closed": f"{command} >&-"}.get(stdout, command)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        ["sh", "-c", redirected], env=environ, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=60
+    )
+    os.close(writer)
+
+    assert (done.stderr, done.returncode) == (b"", 0)
 
 
 # What stops the agent
@@ -576,8 +616,10 @@ def test_a_name_that_is_not_known(check):
 def test_no_answer_in_time(check, environ, receiver):
     receiver.misbehave = [Misbehaviour(hang=True) for _ in range(3)]
     environ["OTEL_EXPORTER_OTLP_TIMEOUT"] = "300"
-    answer, fix = failure(check())
+    document = check()
+    answer, fix = failure(document)
 
+    assert max(each["milliseconds"] for each in document["exports"]) < 5000
     assert answer == "TimeoutError: timed out"
     assert fix.startswith("nothing has answered in time: is a firewall between")
 
@@ -603,7 +645,7 @@ def test_tls(check, environ, tls_receiver, authority, receiver):  # noqa: F811 -
     assert check(options=["--endpoint", tls_receiver.url])["ready"]
 
 
-def test_grpc(check, environ, grpc_receiver, python):
+def test_grpc(check, environ, grpc_receiver):
     environ["OTEL_EXPORTER_OTLP_PROTOCOL"] = "grpc"
     answer, fix = failure(check())
     assert answer == "No module named 'grpc'"
@@ -615,6 +657,14 @@ def test_grpc(check, environ, grpc_receiver, python):
     document = check(sys.executable, options=["--endpoint", "http://127.0.0.1:1"])
     assert {each["answer"].partition(": ")[0] for each in document["exports"]} == {"gRPC UNAVAILABLE"}
     assert document["stops"][0]["fix"].startswith("nothing that speaks gRPC is there")
+
+    environ["OTEL_EXPORTER_OTLP_HEADERS"] = "authorization=tellno%0Abody"
+    answer, fix = failure(check(sys.executable, options=["--endpoint", grpc_receiver.url]))
+    assert answer == "gRPC INTERNAL: Invalid metadata"
+    assert fix == "a name or a value in OTEL_EXPORTER_OTLP_HEADERS cannot be sent: correct it"
+
+    environ["OTEL_EXPORTER_OTLP_HEADERS"] = "authorization-bin=tellnobody"  # whose texts gRPC names as it likes
+    assert failure(check(sys.executable, options=["--endpoint", grpc_receiver.url]))[0] == "TypeError"
 
 
 @pytest.mark.parametrize("flags", [["--check"], ["--check", "--json"]])
