@@ -133,6 +133,7 @@ def help_text() -> str:
         "  highlight-run --project-id 1jdkoe52 --service-name api python app.py",
         "  highlight-run gunicorn --workers 2 app:app",
         "  HIGHLIGHT_PROJECT_ID=1jdkoe52 highlight-run uvicorn app:app --reload",
+        "  highlight-run --check gunicorn app:app",
         "",
     ]
     return "\n".join(lines)

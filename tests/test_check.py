@@ -12,7 +12,7 @@ import pytest
 import uv
 
 import highlight_autoinstrument
-from highlight_autoinstrument import __version__, check_command, cli, config, tested
+from highlight_autoinstrument import __version__, check_command, check_export, cli, config, tested
 from tests.support.receiver import Misbehaviour
 from tests.test_export import authority, tls, tls_receiver  # noqa: F401 - fixtures
 
@@ -630,6 +630,15 @@ def test_a_receiver_that_hangs_up(check, receiver):
 
     assert answer == "RemoteDisconnected: Remote end closed connection without response"
     assert fix.startswith("what listens there hangs up: if it wants TLS say https:// in HIGHLIGHT_OTLP_ENDPOINT")
+
+
+def test_the_port_for_grpc_is_told_from_others():
+    settings = config.Config({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"})
+    fix = check_export._fix(settings, "logs", "RemoteDisconnected: Remote end closed connection without response")
+
+    assert (
+        fix == "4317 is the port for gRPC: say 4318 in OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_PROTOCOL=grpc"
+    )
 
 
 def test_tls(check, environ, tls_receiver, authority, receiver):  # noqa: F811 - the fixtures
