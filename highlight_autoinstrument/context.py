@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from .recording import Span
     from .serving import Request
 
+# OpenTelemetry keeps the current context in a variable, and each of its functions is several calls around that. Where
+# it is another kind of runtime context, or has the variable no longer, its functions are called.
+_variable: Any = getattr(getattr(otel, "_RUNTIME_CONTEXT", None), "_current_context", None)
+_is_variable = isinstance(_variable, contextvars.ContextVar)
+get_current: Callable[[], Context] = _variable.get if _is_variable else otel.get_current
+_attach: Callable[[Context], Any] = _variable.set if _is_variable else otel.attach
+
+_SPAN_KEY = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, otel.Context())))
 _KEY = otel.create_key("highlight-unit")
 _CARRIED = otel.create_key("highlight-carried")
 _SEALED = otel.create_key("highlight-sealed")
@@ -65,7 +73,7 @@ class Unit:
 
 def current() -> Unit | None:
     """The unit of work that this code runs in."""
-    return unit_of(otel.get_current())
+    return unit_of(get_current())
 
 
 active.current_unit = current
@@ -76,13 +84,13 @@ def unit_of(context: Context) -> Unit | None:
     unit = context.get(_KEY)
     if unit is None:
         # One that OpenTelemetry's API has begun is known by its span alone.
-        unit = getattr(trace.get_current_span(context), "unit", None)
+        unit = getattr(context.get(_SPAN_KEY), "unit", None)
     return unit if isinstance(unit, Unit) else None
 
 
 def carried(context: Context | None = None) -> Unit | None:
     """What `HighlightPropagator` has read into a context (the current one); it is no unit of work of this process."""
-    unit = (otel.get_current() if context is None else context).get(_CARRIED)
+    unit = (get_current() if context is None else context).get(_CARRIED)
     return unit if isinstance(unit, Unit) else None
 
 
@@ -93,17 +101,17 @@ def carrying(unit: Unit, context: Context | None) -> Context:
 
 def holding(unit: Unit, context: Context | None = None) -> Context:
     """A copy of an OpenTelemetry context (the current one), with a unit of work and its span in it."""
-    return trace.set_span_in_context(unit.span, otel.set_value(_KEY, unit, context))
+    return otel.Context({**(get_current() if context is None else context), _KEY: unit, _SPAN_KEY: unit.span})
 
 
 def with_span(span: trace.Span) -> Context:
     """A copy of the current context, with another span as the current one."""
-    return trace.set_span_in_context(span)
+    return otel.Context({**get_current(), _SPAN_KEY: span})
 
 
 def suppressed() -> bool:
     """Whether OpenTelemetry's switch for "do not instrument this" is on, or ours."""
-    current = otel.get_current()
+    current = get_current()
     return bool(current.get(_SUPPRESSED) or current.get(_SEALED))
 
 
@@ -114,7 +122,7 @@ def sealed() -> Context:
 
 def snapshot() -> Context:
     """The current context, to be attached elsewhere."""
-    return otel.get_current()
+    return get_current()
 
 
 def empty() -> Context:
@@ -125,7 +133,7 @@ def empty() -> Context:
 def attach(context: Context) -> object:
     """Make a context the current one, until `detach` is given the token that this returns."""
     try:
-        return otel.attach(context) if isinstance(context, otel.Context) else None
+        return _attach(context) if isinstance(context, otel.Context) else None
     except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
         guard.broken("the context", error)
         return None
@@ -193,13 +201,14 @@ def give(greenlet: Any) -> None:
     """
     if greenlet.gr_context is None:
         inside = contextvars.Context()
-        inside.run(otel.attach, otel.get_current())
+        inside.run(_attach, get_current())
         greenlet.gr_context = inside
 
 
 def current_span() -> trace.Span:
     """OpenTelemetry's current span, ours or another's."""
-    return trace.get_current_span()
+    span = get_current().get(_SPAN_KEY)
+    return span if isinstance(span, trace.Span) else trace.INVALID_SPAN
 
 
 def span_context(trace_id: int, span_id: int, flags: int) -> trace.SpanContext:

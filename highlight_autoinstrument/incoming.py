@@ -119,7 +119,7 @@ def unpacked(values: tuple[Any, ...]) -> Context:
 
 def _span_around() -> trace.Span | None:
     """The span of another OpenTelemetry instrumentation that is open around this work, and has read the headers."""
-    span = trace.get_current_span()
+    span = context.current_span()
     return span if span.is_recording() and not isinstance(span, Span) else None
 
 
@@ -136,7 +136,7 @@ def _join(unit: Unit, around: trace.Span) -> None:
 
 def _base() -> Context:
     """The context that the work's is made of: the current one, unless that is another unit's."""
-    current = otel.get_current()
+    current = context.get_current()
     return otel.Context() if context.unit_of(current) is not None else current
 
 
