@@ -1,13 +1,10 @@
 """Memory: what is resident after the first 10,000 requests and after very many, each with its own path and session.
 
-    python3 tests/long/memory.py [--requests 1000000] [--queue 2000] [--only flask-up ...]
+    python3 tests/long/memory.py [--requests 1000000] [--only flask-up ...]
 
 Every fiftieth request fails, each with a message of its own; every tenth logs. Each program runs bare, with a receiver,
 and with a receiver that is away from the beginning to the end. It fails where the agent has let a program grow by more
-than 5 MiB beyond what the bare one grew by.
-
-The callers here never pause, so that as many records wait as may: by default 10,000, which takes up to 15 MiB. That is
-no leak, and whether it is reached in the first requests or later depends on the machine: fewer may wait here.
+than 5 MiB beyond what the bare one grew by. The callers here never pause, so that as many records wait as may.
 """
 
 from __future__ import annotations
@@ -268,10 +265,8 @@ def main() -> int:
     every = [f"{program}-{receiver}" for program in PROGRAMS for receiver in RECEIVERS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=1_000_000)
-    parser.add_argument("--queue", default="2000", help="how many records may wait")
     parser.add_argument("--only", nargs="*", choices=every, default=every)
     options = parser.parse_args()
-    SETTINGS["OTEL_BSP_MAX_QUEUE_SIZE"] = options.queue
     print(f"CPython {sys.version.split()[0]}, {os.cpu_count()} cores")
     growth = {name: measure(*name.split("-"), options.requests) for name in options.only}
     failed = False
