@@ -1,21 +1,19 @@
-"""A process that answers every request (exports, and calls) with 200 at once, and says afterwards what came.
+"""A process that answers every request (exports, and calls) at once, and says afterwards what came.
 
-GET /seen tells how many exports came since it was last asked, their bytes, and the records in those that are OTLP. They
-are decoded only then, so that a program under test never waits for it.
+GET /seen tells the spans, logs and errors in the exports that came since it was last asked. They are decoded only then,
+so that a program under test never waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
-from typing import TYPE_CHECKING
+from collections import Counter
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+import protocols
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
-exports: list[tuple[str, bytes]] = []
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s"
+exports: list[protocols.Export] = []
 
 
 class Connection(asyncio.Protocol):
@@ -40,54 +38,21 @@ class Connection(asyncio.Protocol):
             self.answer(*first.split(" ")[:2], headers, body)
 
     def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
-        content = b"ok"
+        content = protocols.answer(path)
         if path == "/seen":
             content = json.dumps(seen()).encode()
-        elif method == "POST":
-            exports.append((headers.get("content-encoding", ""), body))
-            content = b""
-        self.transport.write(ANSWER % (len(content), content))
+        elif method in ("POST", "PUT"):
+            exports.append(protocols.Export(path, headers.get("content-encoding", ""), body))
+        kind = b"application/json" if content.startswith(b"{") else b"text/plain"
+        self.transport.write(ANSWER % (kind, len(content), content))
 
 
 def seen() -> dict[str, int]:
     taken, exports[:] = exports[:], []
-    bodies = [gzip.decompress(body) if encoding == "gzip" else body for encoding, body in taken]
-    return {
-        "exports": len(taken),
-        "bytes": sum(len(body) for _, body in taken),
-        "records": sum(records(body) for body in bodies),
-    }
-
-
-def records(body: bytes) -> int:
-    """The spans or log records of an OTLP request: resource, then scope, then record, in fields 1, 2 and 2."""
-    try:
-        return sum(1 for one in fields(body, 1) for scoped in fields(one, 2) for _ in fields(scoped, 2))
-    except (IndexError, ValueError):  # another protocol
-        return 0
-
-
-def fields(message: bytes, wanted: int) -> Iterator[bytes]:
-    position = 0
-    while position < len(message):
-        tag, position = varint(message, position)
-        if tag & 7 != 2:
-            raise ValueError(tag)
-        length, position = varint(message, position)
-        if tag >> 3 == wanted:
-            yield message[position : position + length]
-        position += length
-
-
-def varint(message: bytes, position: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = message[position]
-        position += 1
-        number |= (byte & 127) << shift
-        if byte < 128:
-            return number, position
-        shift += 7
+    found: Counter[str] = Counter(exports=len(taken), spans=0, logs=0, errors=0)
+    for export in taken:
+        found.update(protocols.records(export))
+    return found
 
 
 async def main() -> None:

@@ -35,7 +35,7 @@ def make(
     command = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if project:
         command += ["--editable", f"{ROOT}[{extras}]" if extras else str(ROOT)]
-    if _run([*command, *requirements]) != 0:
+    if (project or requirements) and _run([*command, *requirements]) != 0:
         sys.exit("pip could not install the project: see above; is there a network?")
     return str(interpreter)
 

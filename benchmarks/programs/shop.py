@@ -1,5 +1,6 @@
 """A Flask application that does one thing per route, and knows nothing of whoever watches it."""
 
+import functools
 import logging
 import os
 
@@ -73,9 +74,23 @@ def httpx_calls(count):
     return "ok"
 
 
-def httpx_client():
-    if "client" not in globals():
-        import httpx
+@app.get("/kafka/<int:count>")
+def kafka_messages(count):
+    for number in range(count):
+        kafka_producer().send("sent", b"order %d" % number)
+    kafka_producer().flush()
+    return "ok"
 
-        globals()["client"] = httpx.Client()
-    return globals()["client"]
+
+@functools.cache
+def httpx_client():
+    import httpx
+
+    return httpx.Client()
+
+
+@functools.cache
+def kafka_producer():
+    import kafka
+
+    return kafka.KafkaProducer(bootstrap_servers=os.environ["KAFKA"])

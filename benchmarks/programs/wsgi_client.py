@@ -1,17 +1,16 @@
-"""Calls the Flask application as a server does, in its own process: PATH is one route, EACH the units in one request.
+"""Calls a WSGI application as a server does, in its own process: PATH is one route, EACH the units in one request.
 
-    python wsgi_client.py PATH REQUESTS EACH
+    python wsgi_client.py MODULE PATH REQUESTS EACH
 
 Before the part that counts it prints the CPU time that the process has used; what it uses from then until its end is
 what the requests cost, background threads and the last export included.
 """
 
+import importlib
 import io
 import os
 import sys
 import time
-
-from shop import app
 
 ANSWERED = 20  # requests between two pauses, in which a background thread may work off what waits
 WARM_UP = 10
@@ -43,7 +42,7 @@ def start_response(status, headers, exc_info=None):
     return None
 
 
-def request(path, number):
+def request(app, path, number):
     environ = {
         **environ_template,
         "PATH_INFO": path.format(number=number),
@@ -59,13 +58,14 @@ def request(path, number):
             body.close()
 
 
-def main(path, count, each):
+def main(module, path, count, each):
+    app = importlib.import_module(module).app
     path = path.replace("{each}", each)
     for number in range(WARM_UP):
-        request(path, number)
+        request(app, path, number)
     print(time.process_time_ns(), flush=True)
     for number in range(int(count)):
-        request(path, number)
+        request(app, path, number)
         if number % ANSWERED == 0:
             time.sleep(PAUSE_SECONDS)
 
