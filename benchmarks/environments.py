@@ -45,10 +45,11 @@ class Environment(NamedTuple):
     setup: bool = False  # whether a folder of setups/ stands on the path: what its documentation says to add by hand
     instead: tuple[tuple[str, str], ...] = ()  # libraries that it needs in another version
     project: bool = False  # whether this project is installed in it
+    here: bool = False  # in the environment of the Python that runs this, which has everything
 
     @property
     def bin(self) -> Path:
-        return FOLDER / self.name / "bin"
+        return Path(sys.executable).parent if self.here else FOLDER / self.name / "bin"
 
     @property
     def python(self) -> str:
@@ -60,6 +61,8 @@ class Environment(NamedTuple):
 
     def prepare(self) -> None:
         """Make the virtual environment, unless it is there as it should be."""
+        if self.here:
+            return
         wanted = json.dumps([self.packages, PATH_FILE])
         if self.project:
             wanted += (ROOT / "setup.cfg").read_text()
@@ -85,7 +88,7 @@ class Environment(NamedTuple):
 
     def own(self, libraries: tuple[str, ...]) -> list[str]:
         """The libraries as this environment has them."""
-        return [dict(self.instead).get(library, library) for library in libraries]
+        return [] if self.here else [dict(self.instead).get(library, library) for library in libraries]
 
     def version(self) -> str:
         """The agent's version: that of the first package."""

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import resource
 import shutil
 import socket
 import subprocess
@@ -107,7 +106,7 @@ class Benchmark:
 
     def start_broker(self, program: str) -> None:
         self.kafka = self.opened.enter_context(broker.running(program, free_port(), ("sent", "read")))
-        self.run(BARE, ["python", "kafka_fill.py", "read", str(MESSAGES)], ("kafka",))
+        self.run(self.environments[0], ["python", "kafka_fill.py", "read", str(MESSAGES)], ("kafka",))
 
     def seen(self) -> dict[str, int]:
         """What the sink has received since it was last asked."""
@@ -175,7 +174,7 @@ class Benchmark:
         self.measured.add(work.name, "us", environment, (run.cpu_ns - begun_ns) / units / 1e3)
         if work.memory:
             self.measured.add(work.memory, "MiB", environment, run.peak_kib / 1024)
-        if work.records and environment is not BARE:
+        if work.records and environment.name != BARE.name:
             self.arrived(work.name, work.records, environment, seen[work.records] / units)
 
     def arrived(self, name: str, kind: str, environment: Environment, part: float) -> None:
@@ -222,7 +221,7 @@ class Benchmark:
         if counted:
             self.measured.add(PER_SECOND + traffic.name, "1/s", environment, requests / took_us * 1e6)
             self.measured.add(SLOWEST + traffic.name, "ms", environment, slowest_us / 1e3)
-            if environment is not BARE:
+            if environment.name != BARE.name:
                 self.arrived(PER_SECOND + traffic.name, "spans", environment, seen["spans"] / max(requests, 1))
 
     @contextlib.contextmanager
@@ -244,7 +243,7 @@ class Benchmark:
 
     def memory(self, memory: Memory, environment: Environment) -> None:
         peak_kib = self.run(environment, memory.command, memory.libraries).peak_kib
-        if peak_kib <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
+        if peak_kib <= own_peak_kib():
             note(f"{memory.name}: {environment.name} has less than this program, whose memory it was forked with")
         self.measured.add(memory.name, "MiB", environment, peak_kib / 1024)
 
@@ -258,7 +257,7 @@ class Benchmark:
 def measure(environments: Sequence[Environment], figures: Sequence[Any], rounds: int, *, quick: bool) -> Measured:
     """One round to warm up (bytecode, file caches), then the rounds that count; who goes first changes every round."""
     kafka = any("kafka" in figure.libraries for figure in figures)
-    program = broker.prepare() if kafka else ""
+    program = broker.prepare(here=environments[0].here) if kafka else ""
     with Benchmark(environments, quick=quick) as benchmark:
         if kafka:
             benchmark.start_broker(program)
@@ -310,6 +309,12 @@ def finish(process: subprocess.Popen, output: Any, words: Sequence[str], stopped
         if line.startswith("highlight: "):
             note(line)
     return Run(int((usage.ru_utime + usage.ru_stime) * 1e9), usage.ru_maxrss, text)
+
+
+def own_peak_kib() -> int:
+    """The most that this process had resident: a program that is started begins with it."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
 
 
 def free_port() -> int:

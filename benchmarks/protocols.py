@@ -85,7 +85,7 @@ def datadog(body: bytes, *, packed: bool) -> Counter[str]:
     for trace in decoded[1] if packed else decoded:
         for span in trace:
             found["spans"] += 1
-            found["errors"] += span[8] if packed else span.get("error", 0)
+            found["errors"] += span[8] if packed else span.get(b"error", 0)
     return found
 
 
@@ -145,7 +145,7 @@ def sentry(body: bytes) -> Counter[str]:
     while at < len(body):
         end = body.find(b"\n", at)
         header = json.loads(body[at:end])
-        length = header.get("length", body.find(b"\n", end + 1) - end - 1)
+        length = header.get("length", len(body[end + 1 :].partition(b"\n")[0]))
         payload, at = body[end + 1 : end + 1 + length], end + 1 + length + 1
         if header["type"] == "transaction":
             found["spans"] += 1 + len(json.loads(payload).get("spans", ()))

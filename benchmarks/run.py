@@ -1,7 +1,7 @@
 """What the agent costs, beside the bare program and beside other agents, measured in turns within one run.
 
     python3 benchmarks/run.py [--quick] [--growth] [--rounds N] [--only WORDS] [--environments NAME,NAME]
-                              [--json FILE] [--markdown FILE]
+                              [--here] [--json FILE] [--markdown FILE]
 
 sets up a virtual environment for each row of `environments.py` (in .venv-bench), starts a process that takes all
 exports, and prints medians. README.md tells what each figure means.
@@ -35,11 +35,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"how many rounds count (default {ROUNDS})")
     parser.add_argument("--only", default="", metavar="WORDS", help="only the figures whose names hold these words")
     parser.add_argument("--environments", metavar="NAME,NAME", help="only these, beside the bare programs")
+    parser.add_argument("--here", action="store_true", help="in this Python's environment, which has everything")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary and every measurement there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
     arguments = parser.parse_args()
 
-    environments = chosen(arguments.environments or (OURS.name if arguments.growth else ""))
+    alone = arguments.growth or arguments.here  # the others have no place in one environment
+    environments = chosen(arguments.environments or (OURS.name if alone else ""))
+    environments = [environment._replace(here=arguments.here) for environment in environments]
     figures = GROWTH if arguments.growth else (*STARTS, *WORKS, *MEMORIES, *TRAFFIC, *MODULES)
     figures = prepare(environments, [figure for figure in figures if arguments.only in named(figure)])
     rounds = 1 if arguments.quick else arguments.rounds

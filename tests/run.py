@@ -24,6 +24,7 @@ PROGRAMS = {
     "nats-server": "nats-server",
     "openssl": "openssl",
     "rabbitmq-server": "rabbitmq-server",
+    "wrk": "wrk",
     "apache2": "libapache2-mod-wsgi-py3",  # without the package that makes it a service of the system
 }
 
