@@ -172,7 +172,12 @@ ENVIRONMENTS = (
             ("DD_CRASHTRACKING_ENABLED", "false"),
         ),
     ),
-    Environment("sentry", packages=("sentry-sdk",), variables=(("SENTRY_DSN", "http://key@{host}/1"),), setup=True),
+    Environment(
+        "sentry",
+        packages=("sentry-sdk",),
+        variables=(("SENTRY_DSN", "http://key@{host}/1"), ("SENTRY_RELEASE", "1")),  # else it asks git at each start
+        setup=True,
+    ),
     Environment(
         "newrelic",
         packages=("newrelic",),

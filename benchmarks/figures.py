@@ -35,7 +35,7 @@ class Work(NamedTuple):
     command: tuple[str, ...]
     path: str
     requests: int
-    records: str  # the kind: spans, logs or errors
+    records: str  # the kind: requests, calls, messages, logs or errors
     libraries: tuple[str, ...] = ("flask",)
     each: int = 1
     served: bool = False  # by uvicorn, to a client here
@@ -69,14 +69,14 @@ STARTS = (
 )
 WITH_LAUNCHER = ", with its launcher"
 WORKS = (
-    Work(FLASK_REQUEST, SHOP, "/orders/{number}", 2000, "spans", memory=AFTER_REQUESTS),
-    Work("per request: FastAPI", ASGI, "/orders/{number}", 2000, "spans", ("fastapi",)),
+    Work(FLASK_REQUEST, SHOP, "/orders/{number}", 2000, "requests", memory=AFTER_REQUESTS),
+    Work("per request: FastAPI", ASGI, "/orders/{number}", 2000, "requests", ("fastapi",)),
     Work(
         "per request: FastAPI, uvicorn",
         UVICORN,
         "/orders/{number}",
         1500,
-        "spans",
+        "requests",
         ("fastapi",),
         served=True,
     ),
@@ -85,17 +85,17 @@ WORKS = (
         (*WSGI, "depot"),
         "/orders/{number}",
         2000,
-        "spans",
+        "requests",
         ("django",),
         variables=DJANGO,
     ),
     Work("per failing request: Flask", SHOP, "/broken/{number}", 800, "errors"),
-    Work("per call: requests", SHOP, "/requests/{each}", 40, "spans", each=25),
-    Work("per call: httpx", SHOP, "/httpx/{each}", 40, "spans", ("flask", "httpx"), each=25),
+    Work("per call: requests", SHOP, "/requests/{each}", 40, "calls", each=25),
+    Work("per call: httpx", SHOP, "/httpx/{each}", 40, "calls", ("flask", "httpx"), each=25),
     Work(LOG_RECORD, SHOP, "/logs/{each}", 100, "logs", each=50),
     Work("per logged exception", SHOP, "/caught/{each}", 100, "errors", each=10),
-    Work("per Kafka message: sent", SHOP, "/kafka/{each}", 60, "spans", ("flask", "kafka"), each=50),
-    Work("per Kafka message: read", ("python", "kafka_consumer.py"), "read", MESSAGES - 100, "spans", ("kafka",)),
+    Work("per Kafka message: sent", SHOP, "/kafka/{each}", 60, "messages", ("flask", "kafka"), each=50),
+    Work("per Kafka message: read", ("python", "kafka_consumer.py"), "read", MESSAGES - 100, "messages", ("kafka",)),
 )
 MEMORIES = (Memory("memory: Flask + requests ready", ("python", "-c", READY), ("flask",)),)
 TRAFFIC = (
@@ -116,7 +116,7 @@ SAMPLER = (("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ("OTEL_TRACES_SA
 
 
 def grown(name: str, routes: int = 1, paths: int = 100, threads: int = 1) -> Work:
-    return Work(name, ("python", "grown.py"), f"{routes},{paths},{threads},1", GROWTH_REQUESTS, "spans")
+    return Work(name, ("python", "grown.py"), f"{routes},{paths},{threads},1", GROWTH_REQUESTS, "requests")
 
 
 GROWTH = (

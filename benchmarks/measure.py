@@ -222,7 +222,7 @@ class Benchmark:
             self.measured.add(PER_SECOND + traffic.name, "1/s", environment, requests / took_us * 1e6)
             self.measured.add(SLOWEST + traffic.name, "ms", environment, slowest_us / 1e3)
             if environment.name != BARE.name:
-                self.arrived(PER_SECOND + traffic.name, "spans", environment, seen["spans"] / max(requests, 1))
+                self.arrived(PER_SECOND + traffic.name, "requests", environment, seen["requests"] / max(requests, 1))
 
     @contextlib.contextmanager
     def server(

@@ -1,4 +1,4 @@
-"""The agents' protocols, as far as it takes to content an agent and to count its spans, logs and errors."""
+"""The agents' protocols, as far as it takes to content an agent and to count what it tells."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DATADOG_INFO = json.dumps({"version": "7.70.0", "endpoints": ["/v0.4/traces", "/v0.5/traces"]}).encode()
-JSON_ANSWERS = ("/api/", "/v0.4/", "/v0.5/", "/newrelic/")
+DATADOG_ENDPOINTS = (
+    "/v0.4/traces",
+    "/v0.5/traces",
+    "/debugger/v1/input",
+    "/debugger/v2/input",
+    "/debugger/v1/diagnostics",
+)
+DATADOG_INFO = json.dumps({"version": "7.70.0", "endpoints": DATADOG_ENDPOINTS}).encode()
+JSON_ANSWERS = ("/api/", "/v0.4/", "/v0.5/", "/debugger/", "/newrelic/")
 
 
 class Export(NamedTuple):
@@ -33,38 +40,62 @@ def answer(path: str) -> bytes:
 
 
 def records(export: Export) -> Counter[str]:
-    """How many spans, logs and errors are in an export."""
+    """How many requests, calls, messages, logs and errors an export tells of."""
     body = gzip.decompress(export.body) if export.encoding == "gzip" else export.body
-    if export.path.startswith("/v1/"):
-        return otlp(
-            "spans" if export.path == "/v1/traces" else "logs" if export.path == "/v1/logs" else "metrics", body
-        )
+    if export.path == "/v1/traces":
+        return otlp_spans(body)
+    if export.path == "/v1/logs":
+        return otlp_logs(body)
     if export.path.startswith("/v0."):
-        return datadog(body, packed=export.path.startswith("/v0.5"))
+        return datadog_packed(body) if export.path.startswith("/v0.5") else datadog(body)
     if export.path.startswith("/newrelic/"):
         return newrelic(export.path.rpartition("/")[2], body)
     return sentry(body) if export.path.endswith("/envelope/") else Counter()
 
 
-def otlp(kind: str, body: bytes) -> Counter[str]:
-    """Resource, then scope, then record, in fields 1, 2 and 2; an error is an event of a span, or a log record."""
+SPAN_KINDS = {2: "requests", 3: "calls", 4: "messages", 5: "messages"}
+
+
+def otlp_spans(body: bytes) -> Counter[str]:
     found: Counter[str] = Counter()
-    for record in (record for one in fields(body, 1) for scoped in fields(one, 2) for record in fields(scoped, 2)):
-        found[kind] += 1
+    for span in otlp(body):
+        kind = next(fields(span, 6), 0)
+        name = next(fields(span, 5), b"")
+        if kind in SPAN_KINDS:
+            found[SPAN_KINDS[kind]] += 1
+        elif name.startswith(b"GET ") and b" http " not in name:  # highlight-io's requests are of no kind
+            found["requests"] += 1
+        found["errors"] += span.count(b"exception.stacktrace")
+    return found
+
+
+def otlp_logs(body: bytes) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for record in otlp(body):
+        found["logs"] += 1
         found["errors"] += record.count(b"exception.stacktrace")
     return found
 
 
-def fields(message: bytes, wanted: int) -> Iterator[bytes]:
+def otlp(body: bytes) -> Iterator[bytes]:
+    """Resource, then scope, then record, in fields 1, 2 and 2."""
+    return (record for one in fields(body, 1) for scoped in fields(one, 2) for record in fields(scoped, 2))
+
+
+def fields(message: bytes, wanted: int) -> Iterator[Any]:
+    """The values of a field of a Protocol Buffers message: bytes, or numbers."""
     position = 0
     while position < len(message):
         tag, position = varint(message, position)
-        if tag & 7 != 2:
-            raise ValueError(tag)
-        length, position = varint(message, position)
+        form = tag & 7
+        value: bytes | int
+        if form == 0:
+            value, position = varint(message, position)
+        else:
+            length, position = varint(message, position) if form == 2 else ({1: 8, 5: 4}[form], position)
+            value, position = message[position : position + length], position + length
         if tag >> 3 == wanted:
-            yield message[position : position + length]
-        position += length
+            yield value
 
 
 def varint(message: bytes, position: int) -> tuple[int, int]:
@@ -78,15 +109,29 @@ def varint(message: bytes, position: int) -> tuple[int, int]:
         shift += 7
 
 
-def datadog(body: bytes, *, packed: bool) -> Counter[str]:
-    """Lists of spans; packed, a span is a list whose ninth item says whether it failed, after a table of its texts."""
+def datadog(body: bytes) -> Counter[str]:
     found: Counter[str] = Counter()
-    decoded = unpack(body, 0)[0]
-    for trace in decoded[1] if packed else decoded:
-        for span in trace:
-            found["spans"] += 1
-            found["errors"] += span[8] if packed else span.get(b"error", 0)
+    for span in (span for trace in unpack(body, 0)[0] for span in trace):
+        found.update(datadog_span(span[b"name"], span.get(b"type", b""), span.get(b"error", 0)))
     return found
+
+
+def datadog_packed(body: bytes) -> Counter[str]:
+    """A table of texts, then spans as lists: the second item is the name, the ninth the error, the last the type."""
+    found: Counter[str] = Counter()
+    texts, traces = unpack(body, 0)[0]
+    for span in (span for trace in traces for span in trace):
+        found.update(datadog_span(texts[span[1]], texts[span[11]], span[8]))
+    return found
+
+
+def datadog_span(name: bytes, kind: bytes, error: int) -> Counter[str]:
+    """A failing request has many spans with the error, and is one."""
+    if kind == b"web" and name.endswith(b".request"):
+        return Counter(requests=1, errors=error)
+    if name in (b"requests.request", b"http.request"):
+        return Counter(calls=1)
+    return Counter(messages=1) if name.startswith(b"kafka.") else Counter()
 
 
 def unpack(data: bytes, at: int) -> tuple[Any, int]:
@@ -148,7 +193,8 @@ def sentry(body: bytes) -> Counter[str]:
         length = header.get("length", len(body[end + 1 :].partition(b"\n")[0]))
         payload, at = body[end + 1 : end + 1 + length], end + 1 + length + 1
         if header["type"] == "transaction":
-            found["spans"] += 1 + len(json.loads(payload).get("spans", ()))
+            operations = Counter(span["op"] for span in json.loads(payload)["spans"])
+            found.update(requests=1, calls=operations["http.client"], messages=operations["queue.publish"])
         elif header["type"] == "log":
             found["logs"] += header["item_count"]
         elif header["type"] == "event":
@@ -157,10 +203,14 @@ def sentry(body: bytes) -> Counter[str]:
 
 
 def newrelic(method: str, body: bytes) -> Counter[str]:
-    """Each method has its place for the events; those of transactions are counted where spans are sampled away."""
+    """Each method has its place for the events; a transaction is a request, or the reading of a message."""
     sent = json.loads(body) if body else []
-    if method in ("span_event_data", "analytic_event_data"):
-        return Counter(spans=len(sent[2]))
+    if method == "analytic_event_data":
+        web = sum(event[0]["name"].startswith("WebTransaction/") for event in sent[2])
+        return Counter(requests=web, messages=len(sent[2]) - web)
+    if method == "span_event_data":
+        calls = sum(event[0]["category"] == "http" for event in sent[2])
+        return Counter(calls=calls, messages=sum("/Produce/" in event[0]["name"] for event in sent[2]))
     if method == "error_event_data":
         return Counter(errors=len(sent[2]))
     if method == "log_event_data":

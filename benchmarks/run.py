@@ -15,11 +15,11 @@ import os
 import platform
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import table
 from environments import BARE, ENVIRONMENTS, OURS, Environment
-from figures import GROWTH, MEMORIES, MODULES, STARTS, TRAFFIC, WORKS, Traffic
+from figures import GROWTH, MEMORIES, MODULES, PER_SECOND, SLOWEST, STARTS, TRAFFIC, WORKS, Traffic, Work
 from measure import measure, prepare
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def main() -> None:
     environments = [environment._replace(here=arguments.here) for environment in environments]
     figures = GROWTH if arguments.growth else (*STARTS, *WORKS, *MEMORIES, *TRAFFIC, *MODULES)
     figures = prepare(environments, [figure for figure in figures if arguments.only in named(figure)])
+    if not figures:
+        sys.exit(f"no figure has '{arguments.only}' in its name")
     rounds = 1 if arguments.quick else arguments.rounds
     measured = measure(environments, figures, rounds, quick=arguments.quick)
 
@@ -79,8 +81,11 @@ def chosen(names: str) -> list[Environment]:
     return [environment for environment in ENVIRONMENTS if environment.name in wanted]
 
 
-def named(figure: object) -> str:
-    return f"throughput: {figure.name}" if isinstance(figure, Traffic) else figure.name
+def named(figure: Any) -> str:
+    """All the names of what is measured at once."""
+    if isinstance(figure, Traffic):
+        return f"throughput, {PER_SECOND}{figure.name}, {SLOWEST}{figure.name}"
+    return f"{figure.name}, {figure.memory}" if isinstance(figure, Work) else figure.name
 
 
 def machine() -> str:

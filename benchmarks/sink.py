@@ -1,7 +1,7 @@
 """A process that answers every request (exports, and calls) at once, and says afterwards what came.
 
-GET /seen tells the spans, logs and errors in the exports that came since it was last asked. They are decoded only then,
-so that a program under test never waits for it.
+GET /seen tells how many requests, calls, messages, logs and errors the exports tell of that came since it was last
+asked. They are decoded only then, so that a program under test never waits for it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
 
 def seen() -> dict[str, int]:
     taken, exports[:] = exports[:], []
-    found: Counter[str] = Counter(exports=len(taken), spans=0, logs=0, errors=0)
+    found: Counter[str] = Counter(exports=len(taken), requests=0, calls=0, messages=0, logs=0, errors=0)
     for export in taken:
         found.update(protocols.records(export))
     return found

@@ -106,15 +106,16 @@ def protocols():
 
 def test_the_records_of_the_other_agents_are_counted(protocols):
     def counted(path, body, encoding=""):
-        found = protocols.records(protocols.Export(path, encoding, body))
-        return {kind: found[kind] for kind in ("spans", "logs", "errors")}
+        return +protocols.records(protocols.Export(path, encoding, body))
 
-    spans = [{"name": "request", "error": 0, "meta": {}, "id": 2**63}, {"name": "x" * 300, "error": 1, "start": -1}]
-    assert counted("/v0.4/traces", msgpack.packb([spans, spans[:1]])) == {"spans": 3, "logs": 0, "errors": 1}
-    packed = [[0, 1, 2, 3, 4, 5, 6, 7, error, {}, {1: 0.5}, 0] for error in (0, 1)]
-    assert counted("/v0.5/traces", msgpack.packb([["", "a"], [packed]])) == {"spans": 2, "logs": 0, "errors": 1}
+    request = {"name": "flask.request", "type": "web", "error": 1, "meta": {}, "id": 2**63}
+    inner = {"name": "flask." + "x" * 300, "error": 1, "start": -1}
+    assert counted("/v0.4/traces", msgpack.packb([[request, inner]])) == {"requests": 1, "errors": 1}
+    texts = ["", "django.request", "web", "requests.request", "http", "kafka.produce"]
+    packed = [[0, name, 0, 3, 4, 5, 6, 7, 0, {}, {1: 0.5}, kind] for name, kind in ((1, 2), (3, 4), (5, 0), (0, 0))]
+    assert counted("/v0.5/traces", msgpack.packb([texts, [packed]])) == {"requests": 1, "calls": 1, "messages": 1}
 
-    transaction = json.dumps({"spans": [{}, {}]}).encode()
+    transaction = json.dumps({"spans": [{"op": "http.client"}, {"op": "middleware"}]}).encode()
     envelope = b"\n".join(
         [
             b"{}",
@@ -126,9 +127,23 @@ def test_the_records_of_the_other_agents_are_counted(protocols):
             b'{"items": []}',
         ]
     )
-    assert counted("/api/1/envelope/", gzip.compress(envelope), "gzip") == {"spans": 3, "logs": 7, "errors": 1}
+    sent = {"requests": 1, "calls": 1, "logs": 7, "errors": 1}
+    assert counted("/api/1/envelope/", gzip.compress(envelope), "gzip") == sent
 
     logs = json.dumps([{"logs": [{"attributes": {"error.class": "LookupError"}}, {"attributes": {}}]}]).encode()
-    assert counted("/newrelic/log_event_data", logs) == {"spans": 0, "logs": 2, "errors": 1}
-    assert counted("/newrelic/span_event_data", b"[1, {}, [1, 2, 3]]") == {"spans": 3, "logs": 0, "errors": 0}
-    assert counted("/newrelic/connect", b"") == {"spans": 0, "logs": 0, "errors": 0}
+    assert counted("/newrelic/log_event_data", logs) == {"logs": 2, "errors": 1}
+    spans = [[{"category": "http", "name": "External"}], [{"category": "generic", "name": "Topic/Produce/Named/sent"}]]
+    assert counted("/newrelic/span_event_data", json.dumps([1, {}, spans]).encode()) == {"calls": 1, "messages": 1}
+    transactions = [[{"name": "WebTransaction/Function/order"}], [{"name": "OtherTransaction/Message/Kafka"}]]
+    body = json.dumps([1, {}, transactions]).encode()
+    assert counted("/newrelic/analytic_event_data", body) == {"requests": 1, "messages": 1}
+    assert counted("/newrelic/connect", b"") == {}
+
+    def field(number, value):
+        return bytes([number << 3, value]) if isinstance(value, int) else bytes([number << 3 | 2, len(value)]) + value
+
+    named = [field(5, b"GET /orders"), field(5, b"GET /orders http send")]
+    kinds = [field(6, kind) + b"\x39" + bytes(8) for kind in (1, 2, 3, 5)]
+    scope = b"".join(field(2, span) for span in [*named, *kinds])
+    sent = {"requests": 2, "calls": 1, "messages": 1}
+    assert counted("/v1/traces", field(1, field(2, scope))) == sent
