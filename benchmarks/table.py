@@ -112,18 +112,18 @@ def did_it(row: Row | None) -> bool:
 
 def text(found: Sequence[Row], compared: Sequence[Comparison]) -> str:
     by_figure = {comparison.figure: comparison for comparison in compared}
-    lines = [f"{'':44} {'':14} {'median':>9} {'added':>9}   {'quartiles':>19}   {'times':>5}   arrived"]
+    lines = [f"{'':52} {'':14} {'median':>9} {'added':>9}   {'quartiles':>19}   {'times':>5}   arrived"]
     for number, row in enumerate(found):
         first = number == 0 or found[number - 1].figure != row.figure
         last = number + 1 == len(found) or found[number + 1].figure != row.figure
         name = f"{row.figure}{', ' if row.unit else ''}{row.unit}" if first else ""
-        line = f"{name:44} {row.environment:14} {row.median:9.1f}"
+        line = f"{name:52} {row.environment:14} {row.median:9.1f}"
         if row.environment != BARE.name:
             times = "" if row.times is None else f"{row.times:.2f}"
             line += f" {row.added:+9.1f}   {f'{row.low:+.1f} .. {row.high:+.1f}':>19}   {times:>5}   {arrived(row)}"
         lines.append(line.rstrip())
         if last and row.figure in by_figure and by_figure[row.figure].ratio is not None:
-            lines.append(f"{'':44} {ratio(by_figure[row.figure])}")
+            lines.append(f"{'':52} {ratio(by_figure[row.figure])}")
     lines += ["", *(f"{verdict(one)}: {one.figure}: {said(one)}" for one in compared if one.bound is not None)]
     return "\n".join(lines)
 
