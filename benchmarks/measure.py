@@ -88,6 +88,7 @@ class Benchmark:
         self.sink_port = self.receiver([sys.executable, str(HERE / "sink.py")])
         address = f"127.0.0.1:{self.sink_port}"
         self.places = {"sink": f"http://{address}", "host": address, "grpc": ""}
+        self.state = self.opened.enter_context(tempfile.TemporaryDirectory())
         for environment in self.environments:
             if environment.grpc:
                 port = self.receiver([environment.python, str(HERE / "sink_grpc.py"), str(self.sink_port)])
@@ -120,7 +121,8 @@ class Benchmark:
         self, environment: Environment, words: Sequence[str], libraries: tuple[str, ...], output: Any, more: Any = ()
     ) -> subprocess.Popen:
         variables = environment.environ(libraries, **self.places)
-        variables |= {"SINK": self.places["sink"], "KAFKA": self.kafka, **dict(more)}
+        # What earlier runs have left on disk is no matter of this one.
+        variables |= {"XDG_STATE_HOME": self.state, "SINK": self.places["sink"], "KAFKA": self.kafka, **dict(more)}
         return subprocess.Popen(
             environment.command(list(words)),
             cwd=PROGRAMS,
