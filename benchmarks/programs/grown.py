@@ -6,6 +6,7 @@ Prints what wsgi_client.py prints. TRACED is 1 if the requests come with a trace
 """
 
 import io
+import random
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ import flask
 ANSWERED = 20
 WARM_UP = 100
 PAUSE_SECONDS = 0.005
+IDS = [random.Random(number).getrandbits(128) for number in range(1000)]  # by which a sampler goes
 
 app = flask.Flask(__name__)
 
@@ -39,7 +41,7 @@ def request(number, routes, paths, traced):
         "REMOTE_ADDR": "127.0.0.1",
         "HTTP_HOST": "127.0.0.1:8000",
         "HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0",
-        "HTTP_X_HIGHLIGHT_REQUEST": f"abcdefghijklmnopqrstuvwxyz{number % 97:02}/{number:032x}",
+        "HTTP_X_HIGHLIGHT_REQUEST": f"abcdefghijklmnopqrstuvwxyz{number % 97:02}/{IDS[number % len(IDS)]:032x}",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
         "wsgi.errors": sys.stderr,
