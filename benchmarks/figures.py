@@ -40,11 +40,10 @@ class Work(NamedTuple):
     each: int = 1
     served: bool = False  # by uvicorn, to a client here
     variables: tuple[tuple[str, str], ...] = ()
-    memory: str = ""  # the name of the figure that its memory is
 
 
 class Memory(NamedTuple):
-    """The most that a program had resident that only starts."""
+    """The most that a program had resident."""
 
     name: str
     command: tuple[str, ...]
@@ -60,7 +59,6 @@ class Traffic(NamedTuple):
     stop: signal.Signals
 
 
-AFTER_REQUESTS = "memory: Flask, after its requests"
 LAUNCHER = Start("launcher", ("true",))
 STARTS = (
     Start("start: empty program", ("python", "-c", "pass")),
@@ -69,7 +67,7 @@ STARTS = (
 )
 WITH_LAUNCHER = ", with its launcher"
 WORKS = (
-    Work(FLASK_REQUEST, SHOP, "/orders/{number}", 2000, "requests", memory=AFTER_REQUESTS),
+    Work(FLASK_REQUEST, SHOP, "/orders/{number}", 2000, "requests"),
     Work("per request: FastAPI", ASGI, "/orders/{number}", 2000, "requests", ("fastapi",)),
     Work(
         "per request: FastAPI, uvicorn",
@@ -97,7 +95,11 @@ WORKS = (
     Work("per Kafka message: sent", SHOP, "/kafka/{each}", 60, "messages", ("flask", "kafka"), each=50),
     Work("per Kafka message: read", ("python", "kafka_consumer.py"), "read", MESSAGES - 100, "messages", ("kafka",)),
 )
-MEMORIES = (Memory("memory: Flask + requests ready", ("python", "-c", READY), ("flask",)),)
+MEMORIES = (
+    Memory("memory: Flask + requests ready", ("python", "-c", READY), ("flask",)),
+    # Few requests between two pauses: whoever sends each alone would have a queue of them, unlike in a real server.
+    Memory("memory: Flask, after its requests", (*SHOP, "/orders/{number}", "1000", "1", "5"), ("flask",)),
+)
 TRAFFIC = (
     Traffic("Flask, gunicorn", (*GUNICORN, *THREADS), ("flask",), signal.SIGTERM),
     Traffic("FastAPI, uvicorn", UVICORN, ("fastapi",), UVICORN_STOP),
@@ -150,6 +152,6 @@ BOUNDS = {
     LOG_RECORD: Bound(0.5),
     "per logged exception": Bound(0.5),
     "memory: Flask + requests ready": Bound(0.75, needs=(FLASK_REQUEST, LOG_RECORD)),
-    AFTER_REQUESTS: Bound(0.75, needs=(FLASK_REQUEST, LOG_RECORD)),
+    "memory: Flask, after its requests": Bound(0.75, needs=(FLASK_REQUEST, LOG_RECORD)),
     "per request: not sampled": Bound(10, absolute=True),
 }

@@ -174,8 +174,6 @@ class Benchmark:
         if not counted:
             return
         self.measured.add(work.name, "us", environment, (run.cpu_ns - begun_ns) / units / 1e3)
-        if work.memory:
-            self.measured.add(work.memory, "MiB", environment, run.peak_kib / 1024)
         if work.records and environment.name != BARE.name:
             self.arrived(work.name, work.records, environment, seen[work.records] / units)
 
@@ -248,6 +246,7 @@ class Benchmark:
         if peak_kib <= own_peak_kib():
             note(f"{memory.name}: {environment.name} has less than this program, whose memory it was forked with")
         self.measured.add(memory.name, "MiB", environment, peak_kib / 1024)
+        self.seen()
 
     def modules(self, start: Start, environment: Environment) -> None:
         """How many modules a program finds loaded; the same each time."""

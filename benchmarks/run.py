@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import table
 from environments import BARE, ENVIRONMENTS, OURS, Environment
-from figures import GROWTH, MEMORIES, MODULES, PER_SECOND, SLOWEST, STARTS, TRAFFIC, WORKS, Traffic, Work
+from figures import GROWTH, MEMORIES, MODULES, PER_SECOND, SLOWEST, STARTS, TRAFFIC, WORKS, Traffic
 from measure import measure, prepare
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def named(figure: Any) -> str:
     """All the names of what is measured at once."""
     if isinstance(figure, Traffic):
         return f"throughput, {PER_SECOND}{figure.name}, {SLOWEST}{figure.name}"
-    return f"{figure.name}, {figure.memory}" if isinstance(figure, Work) else figure.name
+    return figure.name
 
 
 def machine() -> str:

@@ -146,7 +146,9 @@ def said(comparison: Comparison) -> str:
     if comparison.absolute:
         return f"{comparison.ours:+.1f}, bound {comparison.bound:g}"
     if comparison.ratio is None:
-        return f"no other that can be compared, bound {comparison.bound:.2f}"
+        needs = " and ".join(BOUNDS[comparison.figure].needs)
+        without = f" (that takes the figures {needs})" if needs else ""
+        return f"no other that can be compared{without}, bound {comparison.bound:.2f}"
     return f"{comparison.ratio:.2f} of {comparison.other}, bound {comparison.bound:.2f}"
 
 

@@ -1,6 +1,6 @@
 """Calls a WSGI application as a server does, in its own process: PATH is one route, EACH the units in one request.
 
-    python wsgi_client.py MODULE PATH REQUESTS EACH
+    python wsgi_client.py MODULE PATH REQUESTS EACH [ANSWERED]
 
 Before the part that counts it prints the CPU time that the process has used; what it uses from then until its end is
 what the requests cost, background threads and the last export included.
@@ -58,7 +58,7 @@ def request(app, path, number):
             body.close()
 
 
-def main(module, path, count, each):
+def main(module, path, count, each, answered=ANSWERED):
     app = importlib.import_module(module).app
     path = path.replace("{each}", each)
     for number in range(WARM_UP):
@@ -66,7 +66,7 @@ def main(module, path, count, each):
     print(time.process_time_ns(), flush=True)
     for number in range(int(count)):
         request(app, path, number)
-        if number % ANSWERED == 0:
+        if number % int(answered) == 0:
             time.sleep(PAUSE_SECONDS)
 
 
