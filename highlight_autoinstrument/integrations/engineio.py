@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
     from ..patching import Call
 
-MODULES = ("engineio.server", "engineio.async_server", "engineio.async_drivers._websocket_wsgi")
+MODULES = (
+    "engineio.server",
+    "engineio.async_server",
+    "engineio.asyncio_server",  # the same in older versions
+    "engineio.async_drivers._websocket_wsgi",
+)
 
 
 def patch(module: ModuleType) -> None:

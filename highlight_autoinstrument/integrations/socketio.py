@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..patching import Call
 
-MODULES = ("socketio.server", "socketio.async_server")
+MODULES = ("socketio.server", "socketio.async_server", "socketio.asyncio_server")  # the last one in older versions
 
 # The headers that say whose work it is, as the environ of a handshake has them.
 _HEADERS = ("x-highlight-request", "baggage", "cookie", "traceparent", "tracestate")

@@ -23,7 +23,7 @@ logging.getLogger("engineio.server").setLevel(os.environ.get("LEVEL", "ERROR"))
 def connect(sid, environ): log.warning("connect")
 
 @sio.event
-def disconnect(sid, reason): log.warning("disconnect")
+def disconnect(sid, *reason): log.warning("disconnect")
 
 @sio.event
 def order(sid, number):
