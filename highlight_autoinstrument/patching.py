@@ -52,6 +52,10 @@ class Call:
         position = self._parameters.get(name, -1)
         return self.args[position] if 0 <= position < len(self.args) else default
 
+    def takes(self, name: str) -> bool:
+        """Whether there is a parameter of that name: some are younger than the oldest version."""
+        return name in self._parameters
+
     def __getitem__(self, name: str) -> Any:
         value = self.get(name, _MISSING)
         if value is _MISSING:

@@ -29,7 +29,8 @@ def made(call: Call) -> Generator[None, Any, None]:
         return
     given = call.get("integrations") or ()
     call["integrations"] = [one for one in given if getattr(one, "INTEGRATION_KEY", "") not in COVERED]
-    call["disabled_integrations"] = [*(call.get("disabled_integrations") or ()), *COVERED]
+    if call.takes("disabled_integrations"):  # older ones enable only what they are given
+        call["disabled_integrations"] = [*(call.get("disabled_integrations") or ()), *COVERED]
     yield
     # Its own processor leaves the session of one request to the next.
     otel.send_alone(call.instance._trace_provider)  # noqa: SLF001 - there is no public way

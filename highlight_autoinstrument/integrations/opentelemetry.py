@@ -65,7 +65,7 @@ def record_exception(call: Call) -> Generator[None, Any, None]:
 
 def set_logger_provider(call: Call) -> Generator[None, Any, None]:
     yield
-    provider = call["logger_provider"]
+    (provider,) = (*call.args, *call.kwargs.values())  # which older ones call `meter_provider`
     if hasattr(provider, "add_log_record_processor") and "_highlight" not in vars(provider):
         vars(provider)["_highlight"] = True
         provider.add_log_record_processor(otel.HighlightLogRecordProcessor())
