@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 
 import pytest
 
 MAIN = """
 import asyncio, logging
-import flask, functions_framework, functions_framework.aio
+import flask, functions_framework
 
 log = logging.getLogger("app")
 
@@ -29,6 +30,9 @@ def on_event(event):
 
 def on_background(data, context):
     work(context.resource if isinstance(context.resource, str) else context.resource.get("name"))
+"""
+ASYNC = """
+import functions_framework.aio
 
 @functions_framework.aio.http
 async def on_http_aio(request):
@@ -41,6 +45,10 @@ async def on_event_aio(event):
     await asyncio.sleep(0)
     work(event.data["subscription"])
 """
+HAS_ASYNC = importlib.util.find_spec("functions_framework.aio") is not None  # older ones have not
+if HAS_ASYNC:
+    MAIN += ASYNC
+TARGETS = {"on_http": "/<path:path>", "on_http_aio": "/{path}"} if HAS_ASYNC else {"on_http": "/<path:path>"}
 IDS = {"x-highlight-request": "s1/r1"}
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -71,7 +79,7 @@ def post(service, data, **headers):
     return service.request("POST", "/", {**about, "content-type": "application/json"}, json.dumps(data).encode()).status
 
 
-@pytest.mark.parametrize(("target", "route"), [("on_http", "/<path:path>"), ("on_http_aio", "/{path}")])
+@pytest.mark.parametrize(("target", "route"), TARGETS.items())
 def test_a_request_is_one_span(function, receiver, target, route):
     service = function(target, "http")
     assert service.get("/a/b?do=good", IDS).text == "fine"
@@ -86,7 +94,7 @@ def test_a_request_is_one_span(function, receiver, target, route):
 STRANGE = [None, 7, [], {"x-highlight-request": 7}, {"x-highlight-request": "null"}, {"traceparent": "00-zz"}]
 
 
-@pytest.mark.parametrize("target", ["on_event", "on_event_aio"])
+@pytest.mark.parametrize("target", ["on_event", "on_event_aio"] if HAS_ASYNC else ["on_event"])
 def test_an_event_brings_its_ids(function, receiver, target):
     service = function(target, "cloudevent")
     attributes = {"x-highlight-request": "s3/r3", "traceparent": f"00-{TRACE}-{SPAN}-01"}
