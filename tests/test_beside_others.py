@@ -146,8 +146,8 @@ class Intake:
         if path.endswith("/traces"):
             spans = [span for trace in msgpack.unpackb(body, strict_map_key=False) for span in trace]
             self.got += [f"{span['name']} {span['resource']} {span['meta'].get('error.type')}" for span in spans]
-        elif path.endswith("/envelope/"):
-            for line in body.split(b"\n")[1:]:
+        elif path.endswith(("/envelope/", "/store/")):  # older ones store an error alone
+            for line in [body] if path.endswith("/store/") else body.split(b"\n")[1:]:
                 item = json.loads(line) if line.startswith(b"{") else {}
                 if "transaction" in item:
                     errors = [error["type"] for error in item.get("exception", {}).get("values", [])]
