@@ -28,10 +28,15 @@ def made(call: Call) -> Generator[None, Any, None]:
     if config.get().project_id is None:  # nothing is sent by us
         return
     given = call.get("integrations") or ()
-    call["integrations"] = [one for one in given if getattr(one, "INTEGRATION_KEY", "") not in COVERED]
+    call["integrations"] = [one for one in given if key(one) not in COVERED]
     if call.takes("disabled_integrations"):  # older ones enable only what they are given
         call["disabled_integrations"] = [*(call.get("disabled_integrations") or ()), *COVERED]
     yield
     # Its own processor leaves the session of one request to the next.
     otel.send_alone(call.instance._trace_provider)  # noqa: SLF001 - there is no public way
     otel.send_alone(call.instance._log_provider)  # noqa: SLF001 - the same
+
+
+def key(integration: Any) -> str:
+    """What an integration is known by: in older versions it has its module only."""
+    return str(getattr(integration, "INTEGRATION_KEY", type(integration).__module__.rpartition(".")[2]))

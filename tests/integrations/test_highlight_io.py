@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 
 import pytest
 
 from tests import environment
+from tests.support.grpc_receiver import GrpcReceiver
+from tests.support.receiver import Receiver
 
 FLASK = """
 import logging, os
@@ -18,8 +21,8 @@ logging.getLogger("werkzeug").disabled = True
 @app.get("/hello")
 def hello():
     logging.getLogger("app").warning("hello")
-    with span("own"):
-        pass
+    with span("own") as own:
+        own.update_name("own")  # older ones take no name
     return "hello"
 
 @app.get("/caught")
@@ -38,12 +41,13 @@ app.run(port=int(os.environ["PORT"]))
 """
 HIGHLIGHT = (
     """
-import os
+import inspect, os
 import highlight_io
 from highlight_io.integrations.flask import FlaskIntegration
 
 H = highlight_io.H("1", integrations=[FlaskIntegration()], otlp_endpoint=os.environ["THEIRS"], service_name="theirs")
-span, record = H.trace, H.record_exception
+takes_name = "span_name" in inspect.signature(H.trace).parameters
+span, record = (lambda name: H.trace(**({"span_name": name} if takes_name else {}))), H.record_exception
 """
     + FLASK
 )
@@ -60,8 +64,8 @@ span, record = observe.start_span, observe.record_exception
     + FLASK
 )
 SDKS = {
-    "highlight_io": (HIGHLIGHT, ["highlight-io"]),
-    "ldobserve": (LAUNCHDARKLY, ["launchdarkly-observability"]),
+    "highlight_io": (HIGHLIGHT, "highlight-io"),
+    "ldobserve": (LAUNCHDARKLY, "launchdarkly-observability"),
 }
 SESSION = {"x-highlight-request": "s1/r1"}
 
@@ -69,15 +73,29 @@ SESSION = {"x-highlight-request": "s1/r1"}
 @pytest.fixture(scope="module", params=SDKS)
 def sdk(request):
     """An environment of its own for each: they ask for particular versions of OpenTelemetry."""
-    source, packages = SDKS[request.param]
-    return source, environment.beside(request.param, ["flask", *packages])
+    source, package = SDKS[request.param]
+    python = environment.beside(request.param, ["flask", package])
+    loaded = subprocess.run(
+        [python, "-c", f"import {request.param}, sys; print(*sys.modules)"], check=True, capture_output=True, text=True
+    ).stdout.split()
+    return source, python, Receiver if "opentelemetry.exporter.otlp.proto.http" in loaded else GrpcReceiver
 
 
 @pytest.fixture
-def start(run_service, sdk, grpc_receiver):
+def theirs(sdk):
+    """Where the SDK sends what it sends by itself: by gRPC, in older versions by HTTP."""
+    *_, kind = sdk
+    server = kind()
+    yield server
+    server.close()
+    assert server.faults == []
+
+
+@pytest.fixture
+def start(run_service, sdk, theirs):
     def start(**options):
-        source, python = sdk
-        env = {"THEIRS": grpc_receiver.url, "PYTHONWARNINGS": "ignore", **options.pop("env", {})}
+        source, python, _ = sdk
+        env = {"THEIRS": theirs.url, "PYTHONWARNINGS": "ignore", **options.pop("env", {})}
         return run_service([python, "app.py"], files={"app.py": source}, env=env, **options)
 
     return start
@@ -90,7 +108,7 @@ def use(service):
     assert service.get("/boom", {"x-highlight-request": "s3/r3"}).status == 500
 
 
-def test_each_report_is_one_and_has_its_own_session(start, receiver, grpc_receiver):
+def test_each_report_is_one_and_has_its_own_session(start, receiver, theirs):
     service = start()
     use(service)
 
@@ -111,14 +129,20 @@ def test_each_report_is_one_and_has_its_own_session(start, receiver, grpc_receiv
     ]
     logs = [(log.body, log.session) for log in receiver.logs if log.logger in ("app", "__main__")]
     assert logs == [("hello", "s1"), ("hello", None), ("Exception on /boom [GET]", "s3")]
-    assert (grpc_receiver.spans, grpc_receiver.logs) == ([], [])
+    assert (theirs.spans, theirs.logs) == ([], [])
 
 
-def test_without_a_project_of_ours_it_sends_as_ever(start, grpc_receiver):
-    service = start(env={"HIGHLIGHT_PROJECT_ID": ""})
-    service.expect("HIGHLIGHT_PROJECT_ID is not set")
-    use(service)
-    service.stop(signal.SIGINT)
+def test_without_a_project_of_ours_it_sends_as_ever(start, theirs):
+    sent = {}
+    for bare in (True, False):
+        service = start(bare=bare, env={"HIGHLIGHT_PROJECT_ID": ""})
+        if not bare:
+            service.expect("HIGHLIGHT_PROJECT_ID is not set")
+        use(service)
+        service.stop(signal.SIGINT)
+        theirs.wait(spans=2)
+        sent[bare] = {error.type for error in theirs.errors}
+        theirs.clear()
 
-    grpc_receiver.wait(spans=2)
-    assert {error.type for error in grpc_receiver.errors} >= {"ZeroDivisionError", "ValueError"}
+    assert sent[False] == sent[True]
+    assert "ValueError" in sent[True]
