@@ -10,7 +10,8 @@ def run_shadowed() -> None:
     """Run the sitecustomize that Python would have found without this file, and leave it in its place.
 
     Only the entries after our own are searched: each of several copies of this file finds the next one, and none
-    itself again.
+    itself again. Nor is one searched whose file is being run: another agent's may have come back to us, by a search of
+    its own in all of the path.
     """
     # importlib.machinery and importlib.util are the public names of these; importing them costs a millisecond, and
     # in some versions threading, which must not be loaded before gevent has patched it.
@@ -21,7 +22,15 @@ def run_shadowed() -> None:
     ours = [index for index, entry in enumerate(sys.path) if str(entry).rstrip(SLASHES) == here]
     if not ours:  # run by another agent's sitecustomize, which took us from elsewhere
         return
-    spec = PathFinder.find_spec("sitecustomize", sys.path[ours[-1] + 1 :])
+    running = set()
+    frame = sys._getframe().f_back  # noqa: SLF001 - inspect is not loaded yet
+    while frame is not None:
+        folder, _, name = frame.f_code.co_filename.rpartition(os.sep)
+        if name == "sitecustomize.py":
+            running.add(folder.rstrip(SLASHES))
+        frame = frame.f_back
+    after = [entry for entry in sys.path[ours[-1] + 1 :] if str(entry).rstrip(SLASHES) not in running]
+    spec = PathFinder.find_spec("sitecustomize", after)
     if spec is None or spec.loader is None:  # no loader: a folder of that name
         return
     module = module_from_spec(spec)

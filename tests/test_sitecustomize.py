@@ -187,6 +187,25 @@ def bare_python(tmp_path):
     return tmp_path / "other" / "bin" / "python"
 
 
+COMES_BACK = """
+import os, sys
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+
+print("theirs")
+folder = os.path.dirname(__file__)
+spec = PathFinder.find_spec("sitecustomize", [entry for entry in sys.path if entry != folder])
+spec.loader.exec_module(module_from_spec(spec))
+"""
+
+
+def test_another_agent_that_searches_all_of_the_path_is_not_run_again(python, folder):
+    theirs, users = folder("theirs", COMES_BACK), folder("users", "print('users')")
+    done = python(STARTED, TEMPLATE, theirs, users)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "theirs\nusers\nTrue\n", "")
+
+
 def test_another_environment_is_said_in_one_line_and_its_program_runs(python, bare_python):
     done = python("print('went on')", TEMPLATE, executable=bare_python)
     assert (done.stdout, done.returncode) == ("went on\n", 0)
