@@ -40,10 +40,22 @@ def name_span(call: Call) -> Generator[None, Any, None]:
             errors.claim(error, active.current())
         raise
     finally:
-        template, unit = scope.get("path_template"), active.current()
+        template, unit = scope.get("path_template") or find_template(scope), active.current()
         # An application that is mounted below says it better.
         if template and unit is not None and "http.route" not in unit.span.attributes:
             asgi.name_by_route(scope, template)
+
+
+def find_template(scope: Any) -> str | None:
+    """What older versions do not say: the route whose handler, of which each route has its own, was called."""
+    handler = scope.get("route_handler")
+    for route in scope["app"].routes if handler is not None else ():
+        of_route = getattr(route, "route_handlers", None) or (route.route_handler,)
+        # One handler may have several paths.
+        same_parameters = set(route.path_parameters) == set(scope.get("path_params", ()))
+        if same_parameters and any(each is handler for each in of_route):
+            return str(route.path_format)
+    return None
 
 
 def original(error: BaseException) -> BaseException:
