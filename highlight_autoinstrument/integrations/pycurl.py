@@ -63,7 +63,8 @@ def _noting(note: Callable[..., None], names: dict[Any, str]) -> Callable[..., C
     def make(method: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
             try:
-                result = method(self, *args, **kwargs)
+                # Bound where older versions would name the type as well, as they refuse them.
+                result = method.__get__(self)(*args, **kwargs) if kwargs else method(self, *args)
             except BaseException as error:
                 hide_frame(error, __file__)
                 raise
