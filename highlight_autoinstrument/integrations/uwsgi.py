@@ -18,6 +18,10 @@ def patch(uwsgi: ModuleType) -> None:
     # It takes the application out of the module in C, once that has been imported. A file (`wsgi-file`) is run without
     # an import, and an application that a function makes (`module:make()`) is in no module.
     options = getattr(uwsgi, "opt", {})
+    if not getattr(uwsgi, "has_threads", True):  # by default before 2.0.27
+        guard.say(
+            "uWSGI lets no thread run beside requests: what is recorded is sent late, or at its end; --enable-threads"
+        )
     for name, attribute in applications(options):
         imports.watch(name, exchange(attribute))
     for file in texts(options, "wsgi-file"):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
+from importlib.metadata import version
 
 import pytest
 
 from tests.servers.wsgi_applications import FLASK, PLAIN
 from tests.support.services import wait_until
 
+# Before 2.0.27 no thread runs beside requests unless it is asked for.
+OLD = tuple(map(int, version("uwsgi").split("."))) < (2, 0, 27)
 UWSGI = f"uwsgi --http-socket 127.0.0.1:{{port}} --venv {sys.prefix} --need-app --die-on-term --module application:app "
+UWSGI += "--enable-threads " * OLD
 MODES = {
     "single": "",
     "forked": "--master --processes 2",
@@ -37,7 +41,8 @@ def start(run_service):
             lines = service.stderr
             return lines.count("WSGI app 0") == loaded and lines.count("spawned uWSGI worker") == workers
 
-        return run_service(UWSGI + MODES[mode], files={"application.py": FLASK}, wait=ready, **options)
+        command = options.pop("command", UWSGI)
+        return run_service(command + MODES[mode], files={"application.py": FLASK}, wait=ready, **options)
 
     return start
 
@@ -214,3 +219,11 @@ def test_an_application_in_a_file_is_left_alone(run_service, receiver):
     assert (receiver.spans, told(receiver)) == ([], [("hello ann", None)])
     said = "highlight: uwsgi: application.py is run without an import: its requests are seen if a framework serves them"
     assert said in service.agent_lines
+
+
+def test_it_says_so_where_no_thread_can_run(start):
+    said = "uWSGI lets no thread run beside requests"
+    service = start("single")
+    assert said not in service.stderr
+    if OLD:
+        start("single", command=UWSGI.replace("--enable-threads", "")).expect(said)
