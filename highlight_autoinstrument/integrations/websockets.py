@@ -25,6 +25,8 @@ MODULES = (
     "websockets.sync.server",
 )
 
+_URI = "_highlight_uri"  # an attribute of a connection that is being opened
+
 
 def patch(module: ModuleType) -> None:
     if module.__name__ == "websockets.client":
@@ -32,6 +34,8 @@ def patch(module: ModuleType) -> None:
     elif module.__name__ == "websockets.asyncio.client":
         wrap(module.connect, "connect", opening)
         wrap(module.connect, "__await_impl__", opening)  # what it was called before
+        if not hasattr(module.connect, "create_connection"):  # 13.0 does not keep the address
+            wrap(module.connect, "__init__", remember)
         wrap(module.connect, "open_tcp_connection", outside)
         wrap(module.connect, "create_connection", outside)
     elif module.__name__ == "websockets.sync.client":
@@ -49,10 +53,16 @@ def patch(module: ModuleType) -> None:
         wrap(module, "serve", serve)
 
 
+def remember(call: Call) -> Generator[None, Any, None]:
+    vars(call.instance)[_URI] = call.get("uri")
+    yield
+
+
 def opening(call: Call) -> Generator[None, Any, None]:
     if active.current() is None:
         return
-    with spans.http_client("GET", call.get("uri") or getattr(call.instance, "uri", "")) as span:
+    url = call.get("uri") or getattr(call.instance, "uri", None) or getattr(call.instance, _URI, "")
+    with spans.http_client("GET", url) as span:
         try:
             connection = yield
         except BaseException as error:
