@@ -59,7 +59,7 @@ def loop():
     run = asyncio.run
     if request.args.get("loop") == "uvloop":
         import uvloop
-        run = uvloop.run
+        run = getattr(uvloop, "run", lambda main: uvloop.new_event_loop().run_until_complete(main))  # since 0.18
     run(main())
     return ""
 
