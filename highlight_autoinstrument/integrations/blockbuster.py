@@ -29,4 +29,8 @@ def patch(blockbuster: ModuleType) -> None:
 def allow(call: Call) -> Generator[None, None, None]:
     yield
     for file, functions in PLACES.items():
-        call.instance.can_block_in(f"/highlight_autoinstrument/{file}", functions)
+        place = (f"/highlight_autoinstrument/{file}", functions)
+        if hasattr(call.instance, "can_block_in"):
+            call.instance.can_block_in(*place)
+        else:  # 1.5.0
+            call.instance.can_block_functions.append(place)
