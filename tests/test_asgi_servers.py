@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from importlib.metadata import version
 
 import pytest
 from uvicorn.config import WS_PROTOCOLS
@@ -152,7 +153,8 @@ def websocket(service, path):
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_websocket_is_one_span(run_service, receiver, server, app):
     service = run_service(SERVERS[server], files={"app.py": APPS[app]})
-    assert websocket(service, "/rooms/tea").endswith(b"\x88\x02\x0f\xa1")
+    without_code = server == "granian" and tuple(map(int, version("granian").split(".")[:2])) < (2, 5)
+    assert websocket(service, "/rooms/tea").endswith(b"\x88\x00" if without_code else b"\x88\x02\x0f\xa1")
 
     receiver.wait(spans=1, logs=1)
     assert seen(receiver) == [("GET" if app == "plain" else "GET /rooms/{name}", "SERVER", "s1", "UNSET")]
