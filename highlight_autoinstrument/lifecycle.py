@@ -62,7 +62,7 @@ def _is_left() -> bool:
     folder = settings.spool_dir
     if folder is None or not settings.enabled or not os.path.isdir(folder):
         return False
-    left: bool = loading.load("spool").is_left(settings)
+    left: bool = loading.load("leftovers").is_left(settings)
     return left
 
 

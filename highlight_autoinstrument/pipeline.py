@@ -209,7 +209,7 @@ class Sender:
     def __init__(self) -> None:
         # All that the thread needs is loaded here, in the application's thread: an import in the background while
         # the application forks would leave the child an import lock that nobody releases.
-        from . import otlp, resource, spool, transport
+        from . import leftovers, otlp, resource, spool, transport
 
         self._otlp = otlp
         # What all records of an export share: their resource and their scope.
@@ -220,7 +220,7 @@ class Sender:
         self._transports: dict[str, Transport] = {
             signal: transport.connect(_settings, signal) for signal in ("traces", "logs", "metrics")
         }
-        self._spool = spool.Spool(spool.folder(_settings), self._head)
+        self._spool = spool.Spool(leftovers.folder(_settings), self._head)
         self._look_at = 0.0  # monotonic seconds: when it is looked next for what others have left
         self._batches: deque[Batch] = deque()  # the thread's own
         self._packed: deque[Batch] = deque()  # by other threads

@@ -12,7 +12,6 @@ where an application's thread shall wait for nobody.
 from __future__ import annotations
 
 import os
-import re
 from binascii import crc32
 from errno import EACCES, ENOSPC
 from itertools import count
@@ -20,7 +19,8 @@ from struct import Struct
 from time import time_ns
 from typing import TYPE_CHECKING
 
-from . import guard, loading, native, service
+from . import guard, loading, native
+from .leftovers import SUFFIX
 
 try:
     import fcntl
@@ -30,53 +30,15 @@ except ImportError:  # Windows
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .config import Config
-
 MOST_BYTES = 4_000_000  # of one file, before what is settled, or else the oldest, is taken out
 _MOST_FILES = 100  # of one service, and their bytes: beyond it the oldest go
 _MOST_SERVICE_BYTES = 32_000_000
-_SUFFIX = ".errors"
 _MAGIC = b"\xf1hl\x01"  # no text, no UTF-8, and the version of the format
 _FRAME = Struct("<4s16sII")  # magic, id, the content's length and checksum
 _HEAD = "0" * 32  # the id of a file's first frames: what all its records share
 _SETTLED = "f" * 32  # of a frame that holds the ids of errors which have arrived
 _numbers = count()
 _PATIENCE_SECONDS = 0.2  # that is waited for another thread's write
-
-
-def folder(settings: Config) -> str | None:
-    """Where errors of this service are kept; None where none are."""
-    if settings.spool_dir is None or fcntl is None:
-        return None
-    name = settings.service_name or service.program_name()
-    # What belongs to another project or receiver is not ours to send.
-    other = crc32(f"{settings.project_id}\n{settings.url('logs')}\n{name}".encode("utf-8", "backslashreplace"))
-    return os.path.join(settings.spool_dir, f"{re.sub('[^A-Za-z0-9_.-]', '_', name)[:80]}-{other:08x}")
-
-
-def is_left(settings: Config) -> bool:
-    """Whether a process of this service that has ended has left errors."""
-    place = folder(settings)
-    try:
-        return place is not None and any(_is_free(os.path.join(place, name)) for name in os.listdir(place))
-    except OSError:
-        return False
-
-
-def _is_free(path: str) -> bool:
-    if not path.endswith(_SUFFIX):
-        return False
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # its process is alive
-        return False
-    finally:
-        os.close(file)
-    return True
 
 
 def framed(uid: str, content: bytes) -> bytes:
@@ -193,7 +155,7 @@ class Spool:
         try:
             os.makedirs(folder, mode=0o700, exist_ok=True)
             _check(folder)
-            self._path = os.path.join(folder, f"{time_ns():x}-{os.getpid()}-{next(_numbers)}{_SUFFIX}")
+            self._path = os.path.join(folder, f"{time_ns():x}-{os.getpid()}-{next(_numbers)}{SUFFIX}")
             self._replace(self._head)
         except OSError as error:
             self._failed(error)
@@ -259,7 +221,7 @@ class Spool:
         if self._folder is None:
             return []
         try:
-            names = sorted(name for name in os.listdir(self._folder) if name.endswith(_SUFFIX))
+            names = sorted(name for name in os.listdir(self._folder) if name.endswith(SUFFIX))
         except OSError:
             return []
         found = [orphan for name in names if (orphan := _adopt(os.path.join(self._folder, name))) is not None]

@@ -557,3 +557,12 @@ def test_what_is_left_is_not_looked_for_in_the_middle_of_an_import(run, receiver
     assert run("").returncode == 0
     receiver.wait(errors=2)
     assert seen(receiver) == EXPECTED
+
+
+def test_a_program_that_has_recorded_nothing_looks_without_loading_anything(run, tmp_path):
+    (tmp_path / "spool" / "another-service").mkdir(parents=True)
+    result = run("pass", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    loaded = [line.rpartition("|")[2].strip() for line in result.stderr.splitlines() if line.startswith("import time:")]
+    after = set(loaded[loaded.index("site") + 1 :])
+    assert "highlight_autoinstrument.leftovers" in after
+    assert after <= {"binascii", "highlight_autoinstrument.service", "highlight_autoinstrument.leftovers"}
