@@ -81,7 +81,6 @@ _PASSERS = {
     "call_handlers": ("logbook.base", "logbook"),
     "handle": ("logging", "logging"),
 }
-_ABOVE_LOGGING = ("structlog._base", "loguru._handler", "logbook.base")
 _FRAMES = 16  # between such a function and the next library's hook, the libraries' own included
 
 
@@ -95,7 +94,10 @@ def passer(library: str) -> str | None:
 
     Read from the stack: it knows what belongs together also in a listener's thread, and there is nothing to undo.
     """
-    if library == "logging" and not any([module in sys.modules for module in _ABOVE_LOGGING]):  # noqa: C419 - faster
+    loaded = sys.modules
+    if library == "logging" and not (
+        "structlog._base" in loaded or "loguru._handler" in loaded or "logbook.base" in loaded
+    ):
         return None
     frame = sys._getframe(1)  # noqa: SLF001
     for _ in range(_FRAMES):

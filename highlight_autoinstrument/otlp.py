@@ -31,6 +31,9 @@ _MOST_READ = MAX_TEXT + 1000  # characters in which secrets are looked for: what
 _fixed64 = Struct("<Q").pack
 _fixed32 = Struct("<I").pack
 _double = Struct("<d").pack
+# Fields of fixed size, with their tags: times and severity of a log record, and where it belongs.
+_log_head = Struct("<BQBQBB").pack
+_log_place = Struct("<BI2s16s2s8s").pack
 _small = tuple(bytes((number,)) for number in range(128))
 _rules, _default = Rules(config.get().redact), Rules()
 
@@ -279,27 +282,16 @@ def span(span: Span) -> bytes:
 def log(record: LogRecord) -> bytes:
     """A LogRecord as field 2 of ScopeLogs."""
     body = _any_value(record.body, _rules.text) or b""
-    parts = [
-        b"\x09",
-        _fixed64(record.time_ns),
-        b"\x59",
-        _fixed64(record.observed_ns),
-        b"\x10",
-        _small[record.severity_number],
-        _field(b"\x1a", text(record.severity_text)),
-        _field(b"\x2a", body),
-        _stamped(b"\x32", record.stamp, record.attributes),
-    ]
+    content = (
+        _log_head(0x09, record.time_ns, 0x59, record.observed_ns, 0x10, record.severity_number)
+        + _field(b"\x1a", record.severity_text.encode())
+        + _field(b"\x2a", body)
+        + _stamped(b"\x32", record.stamp, record.attributes)
+    )
     if record.trace_id:
-        parts += (
-            b"\x45",
-            _fixed32(record.flags),
-            b"\x4a\x10",
-            record.trace_id.to_bytes(16, "big"),
-            b"\x52\x08",
-            record.span_id.to_bytes(8, "big"),
-        )
-    return _field(b"\x12", b"".join(parts))
+        trace_id, span_id = record.trace_id.to_bytes(16, "big"), record.span_id.to_bytes(8, "big")
+        content += _log_place(0x45, record.flags, b"\x4a\x10", trace_id, b"\x52\x08", span_id)
+    return _field(b"\x12", content)
 
 
 def metric(series: Series, bounds: tuple[float, ...], now_ns: int) -> bytes:

@@ -690,7 +690,7 @@ for number in range(600):
 sender = pipeline._sender
 def size():
     return sum(len(batch.body) for batch in sender._batches.copy())
-while pipeline._queue or not sender._told_dropped or size() > 4_000_000:
+while pipeline._queue or not sender._told_dropped or size() > 3_000_000:
     time.sleep(0.01)  # the thread may be between adding and dropping
 os._exit(0)
 """

@@ -63,7 +63,7 @@ def forward(record: logging.LogRecord) -> None:
     extra = {} if fields.keys() <= STANDARD else {key: value for key, value in fields.items() if key not in STANDARD}
     body = message(record)
     code = (logs.text(record.funcName or ""), logs.text(record.pathname), logs.simple(record.lineno))
-    error = logs.error_in(record.exc_info)
+    error = logs.error_in(record.exc_info) if record.exc_info is not None else None
     if handed is not None:
         body = body if record.args else handed.body
         code = handed.code
