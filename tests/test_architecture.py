@@ -138,8 +138,40 @@ def test_only_the_settings_know_environment_variables():
     }
 
     # cli sets them for its child, and distro for OpenTelemetry; bootstrap remembers what was said; transport hands
-    # proxies to the standard library; check_probe is run where the agent may not be.
-    assert readers <= {"config", "cli", "bootstrap", "transport", "distro", "check_probe"}
+    # proxies to the standard library; check_probe is run where the agent may not be. The server on one's own machine is
+    # no part of the agent: it has a folder to find.
+    assert readers <= {"config", "cli", "bootstrap", "transport", "distro", "check_probe", "local/machine"}
+
+
+def test_the_agent_knows_nothing_of_the_server_on_ones_own_machine():
+    """Nor the other way about, but for the version: each can be changed, and left out, without the other."""
+    for name in FILES:
+        known = {part for part in parts(IMPORTS[name].all) if part.split(".")[0] == "local"}
+        if name.startswith("local/"):
+            assert known == parts(IMPORTS[name].all), name
+        else:
+            assert not known, name
+
+
+def test_one_file_of_the_server_imports_the_protocol_and_few_its_libraries():
+    """The command says what is missing, so that it has to start without them."""
+    libraries = ("google", "opentelemetry", "starlette", "uvicorn")
+    importers = {
+        library: {name for name in FILES if name.startswith("local/") and library in _roots(IMPORTS[name].eager)}
+        for library in libraries
+    }
+
+    assert importers == {
+        "google": {"local/otlp"},
+        "opentelemetry": {"local/otlp"},
+        "starlette": {"local/api", "local/application", "local/protection"},
+        "uvicorn": {"local/server"},
+    }
+    assert _roots(IMPORTS["local/command"].eager) <= sys.stdlib_module_names
+
+
+def _roots(names: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
 
 
 @pytest.mark.parametrize("name", FILES)

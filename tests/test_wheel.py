@@ -33,8 +33,9 @@ def test_the_wheel_holds_the_drop_in_and_the_wrapper_of_lambda(tmp_path):
     integrations = {f"highlight_autoinstrument/integrations/{file.name}" for file in
                     (ROOT / "highlight_autoinstrument" / "integrations").glob("*.py")}  # fmt: skip
     assert integrations <= names
+    assert "highlight_autoinstrument/local/command.py" in names
     assert {name.partition("/")[0] for name in names} - {f"{wheel.name.partition('-py3')[0]}.dist-info"} == {
         "highlight_autoinstrument",
         "sitecustomize_template",
     }
-    assert entry_points.count(" = highlight_autoinstrument.") == 3
+    assert entry_points.count(" = highlight_autoinstrument.") == 4

@@ -1,0 +1,68 @@
+"""Keeping the database small: its oldest slice is dropped when what is kept would become too much."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
+
+LEAST = 8 * 1024 * 1024  # bytes to keep
+_OF_LOG = 16 * 1024 * 1024  # for SQLite's write-ahead log, a file of its own beside the database
+_SLICES = 128  # of all that is kept: one is dropped quickly
+_TABLES = ("spans", "logs", "errors", "chunks", "network", "pages")
+_FTS = {"logs": "body, service, severity, session_id", "errors": "type, message"}
+
+
+class Retention:
+    """Counts what comes, in slices, and drops the oldest; used by the writer alone."""
+
+    def __init__(self, connection: sqlite3.Connection, keep: int) -> None:
+        self._connection = connection
+        self._most = max(keep - min(_OF_LOG, keep // 4), LEAST // 2)
+        self._of_slice = max(keep // _SLICES, 64 * 1024)
+        self._page = self._number("PRAGMA page_size")
+
+    def grown(self, size: int, now: int) -> None:
+        """Add to the newest slice what a transaction has written, and begin another if it has become large."""
+        last = ", ".join(f"{table} = (SELECT coalesce(max(id), 0) FROM {table})" for table in _TABLES)
+        newest = self._number("SELECT max(id) FROM slices")
+        self._connection.execute(f"UPDATE slices SET size = size + ?, {last} WHERE id = ?", (size, newest))
+        if self._number("SELECT size FROM slices WHERE id = ?", newest) >= self._of_slice:
+            self._connection.execute(
+                f"INSERT INTO slices (id, began, {', '.join(_TABLES)})"
+                f" SELECT id + 1, ?, {', '.join(_TABLES)} FROM slices WHERE id = ?",
+                (now, newest),
+            )
+
+    def keep(self) -> None:
+        """Drop slices until there is room, but never the newest."""
+        while self._used() > self._most and self._number("SELECT count(*) FROM slices") > 1:
+            self._drop_oldest()
+        if self._number("PRAGMA page_count") * self._page > self._most:
+            self._connection.execute("PRAGMA incremental_vacuum(2000)").fetchall()
+
+    def _used(self) -> int:
+        return (self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")) * self._page
+
+    def _drop_oldest(self) -> None:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        oldest, *lasts = connection.execute(
+            f"SELECT id, {', '.join(_TABLES)} FROM slices ORDER BY id LIMIT 1"
+        ).fetchone()
+        for table, last in zip(_TABLES, lasts, strict=True):
+            if table in _FTS:
+                connection.execute(
+                    f"INSERT INTO {table}_text ({table}_text, rowid, {_FTS[table]})"
+                    f" SELECT 'delete', id, {_FTS[table]} FROM {table} WHERE id <= ?",
+                    (last,),
+                )
+            connection.execute(f"DELETE FROM {table} WHERE id <= ?", (last,))
+        for table in ("traces", "requests", "sessions", "resources"):
+            connection.execute(f"DELETE FROM {table} WHERE touched <= ?", (oldest,))
+        connection.execute("DELETE FROM slices WHERE id = ?", (oldest,))
+        connection.execute("COMMIT")
+
+    def _number(self, question: str, *values: int) -> int:
+        return int(self._connection.execute(question, values).fetchone()[0])
