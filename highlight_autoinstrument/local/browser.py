@@ -168,7 +168,8 @@ def _take_payload(call: Call, payload: dict[str, Any]) -> None:
         events = events.get("events")
     found = [_checked_event(event) for event in _list(events, "events") if event is not None]
     times = [_ns(event["timestamp"]) for event in found]
-    session, row = call.session(min(times, default=0), max(times, default=0))
+    session, _ = call.session(min(times, default=0), max(times, default=0))
+    call.batch.of_session = session
     payload_id = call.variables.get("payload_id")
     if not isinstance(payload_id, (str, int)) or len(str(payload_id)) > 100:
         raise _wrong("payload_id")
@@ -178,16 +179,15 @@ def _take_payload(call: Call, payload: dict[str, Any]) -> None:
         snapshots = sum(event["type"] == _FULL_SNAPSHOT for event in found)
         call.batch.chunks.append(Chunk(session, key, min(times), max(times), len(found), snapshots, data))
         call.batch.pages += [Page(session, _ns(e["timestamp"]), url) for e in found for url in _url(e)]
-    service = row.service or "browser"
     for number, message in enumerate(_inner(payload, "messages", "messages")):
-        call.batch.logs.append(_console(message, session, service, f"{session}/{key}/{number}", call.now))
+        call.batch.logs.append(_console(message, session, f"{session}/{key}/{number}", call.now))
     for number, resource in enumerate(_inner(payload, "resources", "resources")):
         call.batch.network.append(_network(resource, session, f"{key}/{number}", call.now))
     for number, event in enumerate(_inner(payload, "web_socket_events", "webSocketEvents")):
         call.batch.network.append(_socket(event, session, f"{key}/s{number}", call.now))
     for number, error in enumerate(_list(payload.get("errors"), "errors")):
         if error is not None:
-            call.batch.errors.append(_error(_dict(error, "errors"), session, service, f"{key}/{number}", call.now))
+            call.batch.errors.append(_error(_dict(error, "errors"), session, f"{key}/{number}", call.now))
 
 
 def _checked_event(event: Any) -> dict[str, Any]:
@@ -207,7 +207,7 @@ def _url(event: dict[str, Any]) -> list[str]:
     return [clean(url[:4000])] if isinstance(url, str) and url else []
 
 
-def _console(message: dict[str, Any], session: str, service: str, uid: str, now: int) -> Log:
+def _console(message: dict[str, Any], session: str, uid: str, now: int) -> Log:
     value = message.get("value")
     parts = value if isinstance(value, list) else [value]
     body = " ".join([_shown(part) for part in parts if part is not None])
@@ -219,7 +219,7 @@ def _console(message: dict[str, Any], session: str, service: str, uid: str, now:
         told["console.attributes"] = message["attributes"]
     level, name = level_of(kind)
     at = _ns(message["time"]) if _is_ms(message.get("time")) else now
-    return Log(uid, at, level, name, service, "console", body, session, None, None, None, to_json(told), 0)
+    return Log(uid, at, level, name, "", "console", body, session, None, None, None, to_json(told), 0)
 
 
 def _network(resource: dict[str, Any], session: str, key: str, now: int) -> Network:
@@ -250,7 +250,7 @@ def _socket(event: dict[str, Any], session: str, key: str, now: int) -> Network:
     return Network(session, key, "websocket message", "", url, None, at, at, None, None, to_json(event))
 
 
-def _error(error: dict[str, Any], session: str, service: str, key: str, now: int) -> Any:
+def _error(error: dict[str, Any], session: str, key: str, now: int) -> Any:
     message = _shown(error.get("event"))
     type_, colon, rest = message.partition(": ")
     if not (colon and re.fullmatch(r"(?:Uncaught )?[A-Z]\w*(?:Error|Exception)", type_)):
@@ -269,7 +269,7 @@ def _error(error: dict[str, Any], session: str, service: str, key: str, now: int
         _iso_or_ms(error.get("timestamp")) or now,
         (type_.removeprefix("Uncaught "), rest, "\n".join(lines)),
         "browser",
-        service,
+        "",
         session,
         (None, None, None),
         records.text(error.get("url")),

@@ -7,11 +7,11 @@ read nothing: what it asks for elsewhere is refused, and so is a name that was m
 from __future__ import annotations
 
 import hmac
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 if TYPE_CHECKING:
@@ -79,11 +79,7 @@ class Protection:
 def _without_token(scope: Scope, headers: Headers, token: str) -> Response | None:
     """The answer to whoever has no token. A link with `?token=` gives the browser its cookie."""
     given = [headers.get(HEADER, ""), headers.get("authorization", "").removeprefix("Bearer ")]
-    try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        cookie = None
-    given += [cookie.value] if cookie is not None else []
+    given.append(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""))
     if any([hmac.compare_digest(one.encode(), token.encode()) for one in given]):  # noqa: C419 - all of them
         return None
     query = dict(parse_qsl(scope["query_string"].decode("latin-1")))

@@ -145,6 +145,7 @@ class Batch:
     pages: list[Page] = field(default_factory=list)
     sessions: dict[str, Session] = field(default_factory=dict)
     resources: dict[int, Resource] = field(default_factory=dict)
+    of_session: str | None = None  # what has no service is of this session's, which the database knows
 
     def seen(self, session_id: str, first: int, last: int) -> Session:
         """A session was there at these times."""

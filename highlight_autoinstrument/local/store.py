@@ -160,6 +160,9 @@ class Store:
                         to_json(session.properties),
                     ),
                 )
+        for batch in batches:
+            if batch.of_session is not None:
+                self._name_service(batch, batch.of_session)
         logs, errors = self._last("logs"), self._last("errors")
         for table, row in _TABLES.items():
             self._insert(table, row, [item for batch in batches for item in getattr(batch, table)])
@@ -185,6 +188,13 @@ class Store:
                 values: Iterable[Any] = chain.from_iterable(rows[position : position + step])
                 self._connection.execute(statement, tuple(values))
                 position += step
+
+    def _name_service(self, batch: Batch, session_id: str) -> None:
+        """The client says its service when a session begins, and not with what it records."""
+        row = self._connection.execute("SELECT service FROM sessions WHERE id = ?", (session_id,)).fetchone()
+        service = row[0] if row and row[0] else "browser"
+        batch.logs = [log._replace(service=log.service or service) for log in batch.logs]
+        batch.errors = [error._replace(service=error.service or service) for error in batch.errors]
 
     def _last(self, table: str) -> int:
         return int(self._connection.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0])
