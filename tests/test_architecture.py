@@ -164,7 +164,7 @@ def test_one_file_of_the_server_imports_the_protocol_and_few_its_libraries():
     assert importers == {
         "google": {"local/otlp"},
         "opentelemetry": {"local/otlp"},
-        "starlette": {"local/api", "local/application", "local/protection"},
+        "starlette": {"local/api", "local/application", "local/bodies", "local/protection"},
         "uvicorn": {"local/server"},
     }
     assert _roots(IMPORTS["local/command"].eager) <= sys.stdlib_module_names

@@ -6,6 +6,8 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from starlette.requests import ClientDisconnect
+
 from .refusal import Refusal
 
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ async def read(request: Request, room: Room) -> bytes:
             room.take(len(part))
             size += len(part)
             parts.append(part)
+    except ClientDisconnect:
+        room.give_back(size)
+        raise Refusal(400, "the body ended too early") from None  # said to nobody
     except BaseException:
         room.give_back(size)
         raise

@@ -18,7 +18,7 @@ LEAST_KEEP = 8_000_000
 # Option, its value's name in the help, its default there, what it means.
 OPTIONS = (
     ("--port", "PORT", str(DEFAULT_PORT), "where to listen; 0 takes a free one"),
-    ("--host", "ADDRESS", "127.0.0.1", "with another, every request needs a token, which is printed"),
+    ("--host", "ADDRESS", "127.0.0.1", "with another, requests need a token, which is printed"),
     ("--db", "FILE", "", "the database; by default in your data folder"),
     ("--keep", "SIZE", DEFAULT_KEEP, "the most that the database may take; the oldest is dropped"),
 )
@@ -142,8 +142,9 @@ def _run(options: dict[str, str], keep: int) -> int:
         raise EndError(1, f"highlight-local: it runs already: {running}\n") from None
     except OSError as error:
         raise EndError(1, f"highlight-local: {folder}: {error.strerror or error}\n") from None
+    host = options["--host"]
+    listening = None
     try:
-        host = options["--host"]
         listening = _listen(host, int(options["--port"]))
         port = listening.getsockname()[1]
         token = None if host in _LOOPBACK else secrets.token_urlsafe(24)
@@ -163,6 +164,8 @@ def _run(options: dict[str, str], keep: int) -> int:
         except SchemaError as error:
             raise EndError(1, f"highlight-local: {error}\n") from None
     finally:
+        if listening is not None:
+            listening.close()
         only.release()
     return 0
 
@@ -173,11 +176,15 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise EndError(1, f"highlight-local: {host}: {error.strerror or error}\n") from None
+    try:
         if os.name != "nt":
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(128)
     except OSError as error:
+        listening.close()
         another = f"; name another with --port {port + 1}" if port < 65535 else ""
         raise EndError(1, f"highlight-local: {host}:{port}: {error.strerror or error}{another}\n") from None
     return listening

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
 
 LEAST = 8 * 1024 * 1024  # bytes to keep
 _OF_LOG = 16 * 1024 * 1024  # for SQLite's write-ahead log, a file of its own beside the database
+_PAGES_AT_ONCE = 2000
 _SLICES = 128  # of all that is kept: one is dropped quickly
 _TABLES = ("spans", "logs", "errors", "chunks", "network", "pages")
 _FTS = {"logs": "body, service, severity, session_id", "errors": "type, message"}
@@ -22,6 +24,12 @@ class Retention:
         self._most = max(keep - min(_OF_LOG, keep // 4), LEAST // 2)
         self._of_slice = max(keep // _SLICES, 64 * 1024)
         self._page = self._number("PRAGMA page_size")
+        of_log = min(_OF_LOG, keep // 4) // 2
+        connection.execute(f"PRAGMA journal_size_limit = {of_log}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {of_log // 2 // self._page}")
+        if self._number("SELECT size FROM slices ORDER BY id DESC LIMIT 1"):
+            # It may be larger than those of now, and what comes next shall not go with it.
+            self._begin(self._number("SELECT max(id) FROM slices"), time.time_ns())
 
     def grown(self, size: int, now: int) -> None:
         """Add to the newest slice what a transaction has written, and begin another if it has become large."""
@@ -29,18 +37,21 @@ class Retention:
         newest = self._number("SELECT max(id) FROM slices")
         self._connection.execute(f"UPDATE slices SET size = size + ?, {last} WHERE id = ?", (size, newest))
         if self._number("SELECT size FROM slices WHERE id = ?", newest) >= self._of_slice:
-            self._connection.execute(
-                f"INSERT INTO slices (id, began, {', '.join(_TABLES)})"
-                f" SELECT id + 1, ?, {', '.join(_TABLES)} FROM slices WHERE id = ?",
-                (now, newest),
-            )
+            self._begin(newest, now)
 
     def keep(self) -> None:
         """Drop slices until there is room, but never the newest."""
         while self._used() > self._most and self._number("SELECT count(*) FROM slices") > 1:
             self._drop_oldest()
-        if self._number("PRAGMA page_count") * self._page > self._most:
-            self._connection.execute("PRAGMA incremental_vacuum(2000)").fetchall()
+        while self._number("PRAGMA page_count") * self._page > self._most and self._number("PRAGMA freelist_count"):
+            self._connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+
+    def _begin(self, newest: int, now: int) -> None:
+        self._connection.execute(
+            f"INSERT INTO slices (id, began, {', '.join(_TABLES)})"
+            f" SELECT id + 1, ?, {', '.join(_TABLES)} FROM slices WHERE id = ?",
+            (now, newest),
+        )
 
     def _used(self) -> int:
         return (self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")) * self._page

@@ -22,11 +22,17 @@ _END_SECONDS = 3
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which says when it ends: streams would hold it up."""
+    """uvicorn, which says when it has begun, and when it ends: streams would hold it up."""
 
-    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ending: Callable[[], None]) -> None:
         super().__init__(config)
+        self._ready = ready
         self._ending = ending
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Signals are handled, and requests taken, when it is told."""
+        await super().startup(sockets)
+        self._ready()
 
     async def shutdown(self, sockets: Any = None) -> None:
         """End the streams first."""
@@ -53,7 +59,6 @@ def serve(listening: socket.socket, path: str, keep: int, token: str | None, rea
         timeout_graceful_shutdown=_END_SECONDS,
     )
     try:
-        ready()
-        _Server(config, live.end).run(sockets=[listening])
+        _Server(config, ready, live.end).run(sockets=[listening])
     finally:
         store.close()

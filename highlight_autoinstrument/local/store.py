@@ -91,6 +91,7 @@ class Store:
         self._connection.close()
 
     def _run(self) -> None:
+        self._keep()  # what is there may be more than what is to be kept this time
         while True:
             with self._changed:
                 while not (self._waiting or self._closing):
@@ -101,10 +102,13 @@ class Store:
             self._commit(taken)
             with self._changed:
                 self._size -= sum(batch.size for batch, _ in taken)
-            try:
-                self._retention.keep()
-            except sqlite3.Error:  # tried again after the next batch
-                self._roll_back()
+            self._keep()
+
+    def _keep(self) -> None:
+        try:
+            self._retention.keep()
+        except sqlite3.Error:  # tried again after the next batch
+            self._roll_back()
 
     def _take(self) -> list[tuple[Batch, Future[None]]]:
         size = number = 0

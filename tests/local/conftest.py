@@ -9,7 +9,22 @@ import pytest
 from tests.support.local import Local
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Local]]:
+    """Start a server of the test's own, in a folder of it, as often as it likes; none outlives the test."""
+    servers: list[Local] = []
+
+    def run(*options: str, folder: Path = tmp_path) -> Local:
+        servers.append(Local(folder, *options))
+        return servers[-1]
+
+    yield run
+    for server in servers:
+        server.kill()
 
 
 @pytest.fixture(scope="module")
