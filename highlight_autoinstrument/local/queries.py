@@ -485,7 +485,7 @@ def state(connection: sqlite3.Connection) -> Item:
     size = _first(connection, "PRAGMA page_count") * _first(connection, "PRAGMA page_size")
     # Rows go at the oldest end alone, so the ids tell their number without a count.
     counted = {
-        table: _first(connection, f"SELECT max(id) - min(id) + 1 FROM {table}") or 0
+        table: _first(connection, f"SELECT (SELECT max(id) FROM {table}) - (SELECT min(id) FROM {table}) + 1") or 0
         for table in ("spans", "logs", "errors")
     }
     return {"bytes": size, **counted, "sessions": _first(connection, "SELECT count(*) FROM sessions")}

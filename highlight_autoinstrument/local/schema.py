@@ -34,7 +34,7 @@ CREATE TABLE traces (
     root INTEGER NOT NULL, -- the start of the span that gives the name; far later for one with a parent
     touched INTEGER NOT NULL
 );
-CREATE INDEX traces_by_start ON traces (start, trace_id);
+CREATE INDEX traces_by_start ON traces (start, trace_id, name); -- a search for a name reads nothing else
 CREATE INDEX traces_by_service ON traces (service, start, trace_id);
 CREATE INDEX traces_by_session ON traces (session_id, start, trace_id) WHERE session_id IS NOT NULL;
 CREATE INDEX traces_by_failure ON traces (start, trace_id) WHERE failed > 0;
