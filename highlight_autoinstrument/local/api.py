@@ -27,10 +27,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from . import queries, schema
+from .bodies import to_json
 from .queries import Asked
 from .refusal import Refusal
 
@@ -45,7 +46,18 @@ if TYPE_CHECKING:
 
     Question = Callable[[sqlite3.Connection, Request], Any]
 
+_LONGEST_TEXT = 1000  # characters that are searched for
 _READERS = 3  # threads, each with a connection of its own
+
+
+class Json(Response):
+    """An answer in ASCII: what was recorded may hold halves of characters, which are no UTF-8."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return to_json(content).encode()
 
 
 class Api:
@@ -69,10 +81,10 @@ class Api:
             try:
                 found = await self._read(question, request)
             except Refusal as refusal:
-                return JSONResponse({"error": refusal.line}, refusal.status)
+                return Json({"error": refusal.line}, refusal.status)
             if found is None:
-                return JSONResponse({"error": "there is none, or it was too old to be kept"}, 404)
-            return JSONResponse(found)
+                return Json({"error": "there is none, or it was too old to be kept"}, 404)
+            return Json(found)
 
         return answer
 
@@ -81,7 +93,7 @@ class Api:
         try:
             since = _number(request, "since")
         except Refusal as refusal:
-            return JSONResponse({"error": refusal.line}, refusal.status)
+            return Json({"error": refusal.line}, refusal.status)
         last, since_chunk = await self._read(queries.replay, session_id, int(since or 0))
 
         async def stream() -> AsyncIterator[bytes]:
@@ -112,7 +124,7 @@ class Api:
 def _groups(connection: sqlite3.Connection, request: Request) -> Any:
     given = request.query_params
     reach = {"service": given.get("service"), "session": given.get("session")}
-    return queries.error_groups(connection, _asked(request), given.get("text"), **reach)
+    return queries.error_groups(connection, _asked(request), _text(request), **reach)
 
 
 def _group(connection: sqlite3.Connection, request: Request) -> Any:
@@ -128,8 +140,7 @@ def _error(connection: sqlite3.Connection, request: Request) -> Any:
 
 
 def _sessions(connection: sqlite3.Connection, request: Request) -> Any:
-    given = request.query_params
-    return queries.sessions(connection, _asked(request), given.get("text"), failed=_flag(request, "failed"))
+    return queries.sessions(connection, _asked(request), _text(request), failed=_flag(request, "failed"))
 
 
 def _session(connection: sqlite3.Connection, request: Request) -> Any:
@@ -149,7 +160,7 @@ def _traces(connection: sqlite3.Connection, request: Request) -> Any:
     return queries.traces(
         connection,
         _asked(request),
-        given.get("text"),
+        _text(request),
         _number(request, "slower"),
         failed=_flag(request, "failed"),
         service=given.get("service"),
@@ -169,7 +180,7 @@ def _logs(connection: sqlite3.Connection, request: Request) -> Any:
     return queries.logs(
         connection,
         asked,
-        given.get("text"),
+        _text(request),
         given.get("level"),
         None if since is None else int(since),
         service=given.get("service"),
@@ -219,6 +230,11 @@ def _number(request: Request, name: str) -> float | None:
     if not 0 <= number < 1e15:
         raise Refusal(400, f"{name} must be a number")
     return number
+
+
+def _text(request: Request) -> str | None:
+    given = request.query_params.get("text")
+    return None if given is None else given[:_LONGEST_TEXT]
 
 
 def _flag(request: Request, name: str) -> bool:

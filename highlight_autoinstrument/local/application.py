@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from . import bodies, browser, otlp
-from .api import Api
+from .api import Api, Json
 from .protection import Protection
 from .refusal import Refusal
 
@@ -67,8 +67,8 @@ class Ingestion:
         try:
             handled = await self._stored(request, decode)
         except Refusal as refusal:
-            return JSONResponse({"errors": [{"message": refusal.line}]}, refusal.status, _headers(refusal))
-        return JSONResponse(handled.answer)
+            return Json({"errors": [{"message": refusal.line}]}, refusal.status, _headers(refusal))
+        return Json(handled.answer)
 
     async def _stored(self, request: Request, decode: Any) -> Any:
         body = await bodies.read(request, self._room)

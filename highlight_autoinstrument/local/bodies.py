@@ -101,7 +101,7 @@ def from_json(text: bytes | str) -> Any:
     if text.count(comma) + text.count(list_) + text.count(object_) > MOST_VALUES:  # type: ignore[arg-type]
         raise Refusal(413, f"JSON of more than {MOST_VALUES} values")
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         raise Refusal(400, "JSON that is nested too deeply") from None
     except ValueError:
@@ -135,6 +135,13 @@ def _depth(value: Any) -> int:
             if isinstance(inner, (dict, list))
         ]
     return depth
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if number - number != 0:  # 1e999, which could not be said again
+        raise ValueError(digits)
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -43,6 +43,7 @@ CREATE TABLE requests (
     -- The browser's request, as its header names it, and the traces that it began.
     request_id TEXT NOT NULL, trace_id TEXT NOT NULL, touched INTEGER NOT NULL, PRIMARY KEY (request_id, trace_id)
 ) WITHOUT ROWID;
+CREATE INDEX requests_by_trace ON requests (trace_id);
 
 CREATE TRIGGER span_added AFTER INSERT ON spans BEGIN
     INSERT INTO traces (trace_id, start, "end", spans, failed, name, service, session_id, root, touched) VALUES (

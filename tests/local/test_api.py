@@ -289,7 +289,7 @@ def test_no_list_reads_a_whole_table(filled):
             continue
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
         for step in plan:
-            whole = re.match(r"SCAN (logs|spans|errors|traces|network|pages|chunks)\b", step)
+            whole = re.match(r"SCAN (logs|spans|errors|traces|requests|network|pages|chunks)\b", step)
             assert not whole or "USING INDEX" in step or "USING COVERING INDEX" in step, (
                 statement,
                 plan,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
+import random
 import secrets
 import struct
 import time
@@ -193,6 +195,7 @@ def test_json_is_read_as_otlp_has_it(local):
                                     },
                                     {"key": "list", "value": {"arrayValue": {"values": [{"stringValue": "x"}, {}]}}},
                                     {"key": "none", "value": None},
+                                    {"key": "half", "value": {"stringValue": "\ud800"}},
                                 ],
                                 "events": [{"name": "e", "timeUnixNano": "1700000000100000000", "attributes": []}],
                                 "links": [{"traceId": trace(), "spanId": span()}],
@@ -221,6 +224,7 @@ def test_json_is_read_as_otlp_has_it(local):
         "map": {"a": False},
         "list": ["x", None],
         "none": None,
+        "half": "\ud800",
         "otel.scope.name": "js",
     }
     assert (len(item["events"]), len(item["links"])) == (1, 1)
@@ -306,6 +310,7 @@ BAD = {
     "deep": ("/v1/traces", nested(200), PROTOBUF, {}, 400),
     "no JSON": ("/v1/traces", b"{", JSON, {}, 400),
     "JSON's NaN": ("/v1/traces", b'{"resourceSpans": NaN}', JSON, {}, 400),
+    "an infinite number": ("/v1/traces", b'{"resourceSpans": [], "x": 1e999}', JSON, {}, 400),
     "a list": ("/v1/traces", b"[]", JSON, {}, 400),
     "deep JSON": ("/v1/traces", b"[" * 100_000 + b"]" * 100_000, JSON, {}, 400),
     "deep objects": ("/v1/traces", b'{"a":' * 500 + b"1" + b"}" * 500, JSON, {}, 400),
@@ -377,6 +382,56 @@ def test_times_that_no_clock_shows_are_made_plausible(local):
     assert before - 1 <= found["start"] <= time.time() * 1000
     assert found["duration"] == 0
     assert before - 1 <= found["logs"][0]["time"] <= time.time() * 1000
+
+
+def damaged(body: bytes, chance: random.Random) -> bytes:
+    """A body with a byte changed, a piece left out, or one put in twice, once or a few times."""
+    found = bytearray(body)
+    for _ in range(chance.choice((1, 1, 3))):
+        start = chance.randrange(len(found))
+        piece = found[start : start + chance.randrange(1, 20)]
+        how = chance.randrange(3)
+        if how == 0:
+            found[start] = chance.randrange(256)
+        elif how == 1:
+            del found[start : start + len(piece)]
+        else:
+            found[start:start] = piece
+    return bytes(found) or b"x"
+
+
+def test_damaged_requests_are_taken_or_refused_and_break_nothing(local):
+    chance = random.Random(7)
+    event = ("exception", traceback("Broke", "x"))
+    values = {"highlight.session_id": "DamagedSession", "a": ["b"], "c": 1.5}
+    one = {"trace": "ab" * 16, "span": "cd" * 8, "attributes": values, "events": [event]}
+    told = {"traceId": "ef" * 16, "spanId": "01" * 8, "startTimeUnixNano": "17", "kind": 2, "status": {"code": 2}}
+    told["attributes"] = [{"key": "x", "value": {"arrayValue": {"values": [{"intValue": "3"}]}}}]
+    push = {"session_secure_id": "Damaged", "payload_id": "1", "events": {"events": [{"type": 2, "timestamp": 5.5}]}}
+    push |= {"messages": '{"messages":[{"value":["x"]}]}', "resources": '{"resources":[{"startTimeAbs":7}]}'}
+    push |= {"errors": [{"event": "x", "timestamp": "2026-01-01T00:00:00Z", "stackTrace": [{"fileName": "a"}]}]}
+    asked = json.dumps({"operationName": "PushPayload", "variables": push}).encode()
+    cases = [
+        ("/v1/traces", traces(one), PROTOBUF),
+        ("/v1/logs", logs({"body": "x", "trace": "ab" * 16, "attributes": values}), PROTOBUF),
+        ("/v1/traces", json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [told]}]}]}).encode(), JSON),
+        ("/public", asked, JSON),
+    ]
+    connection = http.client.HTTPConnection(local.host, local.port, timeout=60)
+    statuses = set()
+    for number in range(800):
+        path, body, content_type = cases[number % 4]
+        wrong = damaged(body, chance)
+        connection.request("POST", path, wrong, {"Content-Type": content_type})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status in (200, 400), (answer.status, wrong, local.output)
+        statuses.add(answer.status)
+    connection.close()
+
+    assert statuses == {200, 400}
+    for path in ("errors", "sessions", "traces", "logs", "services", f"traces/{'ab' * 16}", "sessions/Damaged"):
+        local.api(path)
 
 
 def test_an_empty_export_is_taken(local):
