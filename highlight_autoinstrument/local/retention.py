@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 LEAST = 8 * 1024 * 1024  # bytes to keep
 _OF_LOG = 16 * 1024 * 1024  # for SQLite's write-ahead log, a file of its own beside the database
-_PAGES_AT_ONCE = 2000
+_PAGES_AT_ONCE = 1000  # given back to the system
+_PAGES_MERGED = 250  # of the index on words, with each slice that is dropped
 _SLICES = 128  # of all that is kept: one is dropped quickly
 _TABLES = ("spans", "logs", "errors", "chunks", "network", "pages")
 _FTS = {"logs": "body, service, severity, session_id", "errors": "type, message"}
@@ -39,12 +40,21 @@ class Retention:
         if self._number("SELECT size FROM slices WHERE id = ?", newest) >= self._of_slice:
             self._begin(newest, now)
 
-    def keep(self) -> None:
-        """Drop slices until there is room, but never the newest."""
-        while self._used() > self._most and self._number("SELECT count(*) FROM slices") > 1:
+    def steps(self, size: int) -> int:
+        """How many steps are due after so many bytes have come, lest more comes than goes."""
+        return 2 + 2 * size // self._of_slice
+
+    def step(self) -> bool:
+        """Drop one slice, but never the newest, or give some pages back to the system; False if there is no need."""
+        if self._used() > self._most and self._number("SELECT count(*) FROM slices") > 1:
             self._drop_oldest()
-        while self._number("PRAGMA page_count") * self._page > self._most and self._number("PRAGMA freelist_count"):
-            self._connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+        elif self._number("PRAGMA page_count") * self._page > self._most and self._number("PRAGMA freelist_count"):
+            # It is a statement of many steps without rows, of which execute() takes only the first.
+            self._connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # which makes the file shorter
+        else:
+            return False
+        return True
 
     def _begin(self, newest: int, now: int) -> None:
         self._connection.execute(
@@ -72,6 +82,9 @@ class Retention:
             connection.execute(f"DELETE FROM {table} WHERE id <= ?", (last,))
         for table in ("traces", "requests", "sessions", "resources"):
             connection.execute(f"DELETE FROM {table} WHERE touched <= ?", (oldest,))
+        for table in _FTS:
+            # What is deleted is only marked in the index on words, until its parts are merged.
+            connection.execute(f"INSERT INTO {table}_text ({table}_text, rank) VALUES ('merge', ?)", (-_PAGES_MERGED,))
         connection.execute("DELETE FROM slices WHERE id = ?", (oldest,))
         connection.execute("COMMIT")
 

@@ -175,7 +175,7 @@ def open_for_writing(path: str) -> sqlite3.Connection:
         wanted = ".".join(map(str, OLDEST_SQLITE[:2]))
         raise SchemaError(f"this Python has SQLite {sqlite3.sqlite_version}; {wanted} or later is needed")
     try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2)
         # What was committed is in the system's hands: killing this process does not lose it. Only a power failure may
         # take the last commits, which synchronous=FULL would prevent at a wait for the disk with each of them.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -205,7 +205,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 def open_for_reading(path: str) -> sqlite3.Connection:
     """A connection that only reads; it sees whole batches."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA cache_size = -16384")

@@ -91,24 +91,28 @@ class Store:
         self._connection.close()
 
     def _run(self) -> None:
-        self._keep()  # what is there may be more than what is to be kept this time
+        more = True  # what is there may be more than what is to be kept this time
         while True:
             with self._changed:
-                while not (self._waiting or self._closing):
+                while not (self._waiting or self._closing or more):
                     self._changed.wait()
-                if not self._waiting:
+                if self._closing and not self._waiting:
                     return
                 taken = self._take()
-            self._commit(taken)
+            size = sum(batch.size for batch, _ in taken)
+            if taken:
+                self._commit(taken)
             with self._changed:
-                self._size -= sum(batch.size for batch, _ in taken)
-            self._keep()
+                self._size -= size
+            more = self._keep(self._retention.steps(size) if taken else 1)
 
-    def _keep(self) -> None:
+    def _keep(self, steps: int) -> bool:
+        """Make room for what will come; says whether there is more to do."""
         try:
-            self._retention.keep()
+            return all(self._retention.step() for _ in range(steps))
         except sqlite3.Error:  # tried again after the next batch
             self._roll_back()
+            return False
 
     def _take(self) -> list[tuple[Batch, Future[None]]]:
         size = number = 0

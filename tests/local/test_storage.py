@@ -64,7 +64,7 @@ def test_the_oldest_is_dropped_when_it_becomes_too_much(start):
     server = start("--keep", "12MB")
     most = 0
     filling = secrets.token_hex(400)
-    for number in range(60):
+    for number in range(45):
         session = f"session{number}"
         values = {"highlight.session_id": session, "highlight.request_id": f"request{number}", "x": filling}
         ids = [f"{number:08x}{index:024x}" for index in range(100)]
@@ -81,12 +81,12 @@ def test_the_oldest_is_dropped_when_it_becomes_too_much(start):
 
     assert most <= keep
     state = server.api("state")
-    assert 500 < state["spans"] < 5000
-    assert state["sessions"] < 60
+    assert 500 < state["spans"] < 4000
+    assert state["sessions"] < 45
     assert server.api("logs?text=word0&limit=1")["items"] == []
-    assert len(server.api("logs?text=word59&limit=500")["items"]) == 100
+    assert len(server.api("logs?text=word44&limit=500")["items"]) == 100
     assert server.request("GET", "/api/sessions/session0").status == 404
-    assert server.api("sessions/session59")["errors"] == 100
+    assert server.api("sessions/session44")["errors"] == 100
     assert server.request("GET", f"/api/traces/{0:08x}{0:024x}").status == 404
     groups = server.api("errors?limit=500")["items"]
     assert sum(group["count"] for group in groups) == state["errors"]
