@@ -214,7 +214,7 @@ def _console(message: dict[str, Any], session: str, uid: str, now: int) -> Log:
     kind = records.text(message.get("type"))
     told = {"console.type": kind}
     if message.get("trace"):
-        told["exception.frames"] = message["trace"]
+        told["console.trace"] = message["trace"]
     if message.get("attributes") not in (None, "", "{}"):
         told["console.attributes"] = message["attributes"]
     level, name = level_of(kind)

@@ -193,14 +193,25 @@ def test_payloads_are_replayed_in_their_order_and_followed(local):
     assert local.api(f"sessions/{session()}/events") == []
 
 
-@pytest.mark.parametrize("kind", ["fetch", "xhr", "header alone"])
-def test_a_request_of_the_browser_leads_to_what_happened_behind_it(local, kind):
+TRACEPARENT, REQUEST, TRACE = "its header names the trace", "highlight.request_id", "highlight.trace_id"
+
+
+@pytest.mark.parametrize(
+    ("request_is", "known_by"),
+    [
+        ("the trace", [TRACEPARENT, REQUEST, TRACE]),  # fetch
+        ("another", [TRACEPARENT, REQUEST]),  # XMLHttpRequest
+        ("another", [TRACEPARENT]),
+        ("another", [REQUEST]),
+        ("another", [TRACE]),  # an SDK of Highlight's, or no traceparent
+        ("the trace", []),
+    ],
+)
+def test_a_request_of_the_browser_leads_to_what_happened_behind_it(local, request_is, known_by):
     name, trace, other = session(), secrets.token_hex(16), secrets.token_hex(16)
-    request = {"fetch": trace, "xhr": secrets.token_hex(5), "header alone": secrets.token_hex(5)}[kind]
-    headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"} if kind == "xhr" else {}
-    values = {"highlight.session_id": name, "highlight.trace_id": request, "highlight.request_id": request}
-    if kind == "xhr":
-        values["highlight.trace_id"] = trace
+    request = trace if request_is == "the trace" else secrets.token_hex(5)
+    headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"} if TRACEPARENT in known_by else {}
+    values = {"highlight.session_id": name, **dict.fromkeys([by for by in known_by if by != TRACEPARENT], request)}
     failed = ("exception", traceback("shop.Broke", "behind it"))
     span = {"trace": trace, "span": secrets.token_hex(8), "attributes": values, "events": [failed], "status": 2}
     beside = {"trace": other, "span": secrets.token_hex(8), "attributes": {"highlight.session_id": name}}
