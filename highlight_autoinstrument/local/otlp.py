@@ -25,7 +25,7 @@ from .refusal import Refusal
 from .rows import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
 
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
@@ -33,7 +33,8 @@ PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 SIGNALS = {"traces": "Spans", "logs": "LogRecords", "metrics": "DataPoints"}
 
-MOST_RECORDS = 100_000  # of one request
+MOST_RECORDS = 100_000  # of one request, and as many resources and scopes
+MOST_PARTS = 1_000_000  # attributes, events, links and items of lists in one request: a part may be two bytes
 MOST_BYTES_OF_ONE = 4 * 1024 * 1024  # of one record: what is built of it takes many times as much
 
 
@@ -78,13 +79,23 @@ class _Count:
     """The records of a request, and how many of them were rejected."""
 
     def __init__(self) -> None:
-        self.records = self.rejected = 0
+        self.records = self.groups = self.parts = self.rejected = 0
         self.reason = ""
 
     def one(self) -> None:
         self.records += 1
         if self.records > MOST_RECORDS:
             raise Refusal(413, f"more than {MOST_RECORDS} records in one request")
+
+    def group(self) -> None:
+        self.groups += 1
+        if self.groups > MOST_RECORDS:
+            raise Refusal(413, f"more than {MOST_RECORDS} resources and scopes in one request")
+
+    def some(self, parts: int) -> None:
+        self.parts += parts
+        if self.parts > MOST_PARTS:
+            raise Refusal(413, f"more than {MOST_PARTS} attributes and events in one request")
 
     def reject(self, reason: str) -> None:
         self.rejected += 1
@@ -95,14 +106,16 @@ class _Count:
 
 
 def _from_protobuf(signal: str, body: bytes, batch: Batch, count: _Count) -> None:
-    take: Callable[[Sender, bytes, dict[str, Any]], bool] = _PROTOBUF[signal]
+    take: Callable[[Sender, bytes, dict[str, Any], _Count], bool] = _PROTOBUF[signal]
     try:
         for start, end in wire.messages(body, 1):
+            count.group()
             resource = Resource()
             for a, b in wire.messages(body, 1, start, end):
                 resource.MergeFromString(_small(body, a, b))
-            sender = Sender(batch, _attributes(resource.attributes))
+            sender = Sender(batch, _attributes(resource.attributes, count))
             for a, b in wire.messages(body, 2, start, end):
+                count.group()
                 scope = InstrumentationScope()
                 for c, d in wire.messages(body, 1, a, b):
                     scope.MergeFromString(_small(body, c, d))
@@ -111,7 +124,7 @@ def _from_protobuf(signal: str, body: bytes, batch: Batch, count: _Count) -> Non
                     count.one()
                     if d - c > MOST_BYTES_OF_ONE:
                         count.reject(f"a record of more than {MOST_BYTES_OF_ONE // 1024 // 1024} MiB")
-                    elif not take(sender, body[c:d], named):
+                    elif not take(sender, body[c:d], named, count):
                         count.reject("a span whose ids are not 16 and 8 bytes, or zero")
     except (DecodeError, RecursionError):
         raise Refusal(400, "not valid protobuf") from None
@@ -123,20 +136,21 @@ def _small(body: bytes, start: int, end: int) -> bytes:
     return body[start:end]
 
 
-def _span(sender: Sender, data: bytes, scope: dict[str, Any]) -> bool:
+def _span(sender: Sender, data: bytes, scope: dict[str, Any], count: _Count) -> bool:
     span = Span.FromString(data)
+    count.some(len(span.events) + len(span.links))
     return sender.span(
         (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex()),
         span.name,
         span.kind,
         (span.start_time_unix_nano, span.end_time_unix_nano),
-        {**_attributes(span.attributes), **scope},
-        [(event.time_unix_nano, event.name, _attributes(event.attributes)) for event in span.events],
+        {**_attributes(span.attributes, count), **scope},
+        [(event.time_unix_nano, event.name, _attributes(event.attributes, count)) for event in span.events],
         [
             {
                 "trace_id": link.trace_id.hex(),
                 "span_id": link.span_id.hex(),
-                "attributes": _attributes(link.attributes),
+                "attributes": _attributes(link.attributes, count),
             }
             for link in span.links
         ],
@@ -144,18 +158,18 @@ def _span(sender: Sender, data: bytes, scope: dict[str, Any]) -> bool:
     )
 
 
-def _log(sender: Sender, data: bytes, scope: dict[str, Any]) -> bool:
+def _log(sender: Sender, data: bytes, scope: dict[str, Any], count: _Count) -> bool:
     log = LogRecord.FromString(data)
     return sender.log(
         (log.trace_id.hex(), log.span_id.hex()),
         (log.time_unix_nano, log.observed_time_unix_nano),
         (log.severity_text, log.severity_number),
-        _value(log.body),
-        {**_attributes(log.attributes), **scope},
+        _value(log.body, count),
+        {**_attributes(log.attributes, count), **scope},
     )
 
 
-def _metric(_: Sender, data: bytes, __: dict[str, Any]) -> bool:
+def _metric(_: Sender, data: bytes, __: dict[str, Any], ___: _Count) -> bool:
     Metric.FromString(data)
     return True
 
@@ -163,24 +177,26 @@ def _metric(_: Sender, data: bytes, __: dict[str, Any]) -> bool:
 _PROTOBUF = {"traces": _span, "logs": _log, "metrics": _metric}
 
 
-def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
+def _attributes(pairs: Collection[KeyValue], count: _Count) -> dict[str, Any]:
+    count.some(len(pairs))
     found: dict[str, Any] = {}
     for pair in pairs:
         value = pair.value
         kind = value.WhichOneof("value")
-        found.setdefault(pair.key, value.string_value if kind == "string_value" else _value(value))
+        found.setdefault(pair.key, value.string_value if kind == "string_value" else _value(value, count))
     return found
 
 
-def _value(value: AnyValue) -> Any:
+def _value(value: AnyValue, count: _Count) -> Any:
     kind = value.WhichOneof("value")
     if kind is None:
         return None
     found = getattr(value, kind)
     if kind == "array_value":
-        return [_value(item) for item in found.values]
+        count.some(len(found.values))
+        return [_value(item, count) for item in found.values]
     if kind == "kvlist_value":
-        return _attributes(found.values)
+        return _attributes(found.values, count)
     if kind == "bytes_value":
         return bytes_as_value(found)
     return _finite(found) if kind == "double_value" else found

@@ -9,16 +9,21 @@ from .refusal import Refusal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MOST_FIELDS = 1_000_000  # of one message that is looked through: a field may be two bytes
 _FIXED = {1: 8, 5: 4}  # wire type, size
 
 
 def messages(data: bytes, field: int, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
     """Where the messages of a field stand in `data`, between two positions of it; other fields are passed over."""
     position, end = start, len(data) if end is None else end
+    fields = 0
     try:
         while position < end:
             tag, position = _varint(data, position)
             wire = tag & 7
+            fields += 1
+            if fields > MOST_FIELDS:
+                raise Refusal(413, f"more than {MOST_FIELDS} fields in one message")
             if wire == 2:
                 length, position = _varint(data, position)
                 if position + length > end:

@@ -334,6 +334,30 @@ BAD = {
     "a bomb": ("/v1/traces", gzip.compress(b"\0" * 65 * MIB), PROTOBUF, {"Content_Encoding": "gzip"}, 413),
     "too much": ("/v1/logs", b"\0" * (64 * MIB + 1), PROTOBUF, {}, 413),
     "too many records": ("/v1/traces", field(0x0A, field(0x12, b"\x12\x00" * 100_001)), PROTOBUF, {}, 413),
+    "too many events": (
+        "/v1/traces",
+        field(0x0A, field(0x12, field(0x12, b"\x5a\x00" * 1_000_001))),
+        PROTOBUF,
+        {},
+        413,
+    ),
+    "too many attributes": (
+        "/v1/logs",
+        field(0x0A, field(0x12, field(0x12, b"\x32\x00" * 500_001) * 2)),
+        PROTOBUF,
+        {},
+        413,
+    ),
+    "too many items": (
+        "/v1/logs",
+        field(0x0A, field(0x12, field(0x12, field(0x2A, field(0x2A, b"\x0a\x00" * 1_000_001))))),
+        PROTOBUF,
+        {},
+        413,
+    ),
+    "too many resources": ("/v1/traces", b"\x0a\x00" * 100_001, PROTOBUF, {}, 413),
+    "too many fields": ("/v1/traces", field(0x0A, b"\x20\x00" * 1_000_001), PROTOBUF, {}, 413),
+    "too many scopes": ("/v1/traces", field(0x0A, b"\x12\x00" * 100_001), PROTOBUF, {}, 413),
     "too many values": ("/v1/traces", b"[" + b"[]," * 2_000_000 + b"1]", JSON, {}, 413),
 }
 
