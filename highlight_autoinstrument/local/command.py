@@ -146,9 +146,9 @@ def _run(options: dict[str, str], keep: int) -> int:
     listening = None
     try:
         listening = _listen(host, int(options["--port"]))
-        port = listening.getsockname()[1]
+        address, port = listening.getsockname()[:2]
         token = None if host in _LOOPBACK else secrets.token_urlsafe(24)
-        shown = "127.0.0.1" if host in _LOOPBACK else host
+        shown = address if token is None else host
         url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
         path = options["--db"] or os.path.join(folder, "local.db")
 

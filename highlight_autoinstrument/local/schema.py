@@ -130,7 +130,6 @@ CREATE TABLE sessions (
     events INTEGER NOT NULL DEFAULT 0, touched INTEGER NOT NULL
 );
 CREATE INDEX sessions_by_last ON sessions (last, id);
-CREATE INDEX sessions_by_user ON sessions (user_identifier, last, id) WHERE user_identifier IS NOT NULL;
 
 CREATE TABLE chunks (
     id INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT NOT NULL, payload_id TEXT NOT NULL, first INTEGER NOT NULL,
@@ -176,6 +175,9 @@ def open_for_writing(path: str) -> sqlite3.Connection:
         raise SchemaError(f"this Python has SQLite {sqlite3.sqlite_version}; {wanted} or later is needed")
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2)
+    except sqlite3.Error as error:
+        raise SchemaError(f"{path}: {error}") from error
+    try:
         # What was committed is in the system's hands: killing this process does not lose it. Only a power failure may
         # take the last commits, which synchronous=FULL would prevent at a wait for the disk with each of them.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -185,7 +187,11 @@ def open_for_writing(path: str) -> sqlite3.Connection:
         connection.execute("PRAGMA temp_store = MEMORY")
         migrate(connection)
     except sqlite3.Error as error:
+        connection.close()
         raise SchemaError(f"{path}: {error}") from error
+    except SchemaError:
+        connection.close()
+        raise
     return connection
 
 
