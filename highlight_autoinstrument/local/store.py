@@ -70,6 +70,7 @@ class Store:
     def put(self, batch: Batch) -> Future[None]:
         """Have a batch written; the future is done when it cannot be lost any more."""
         done: Future[None] = Future()
+        done.set_running_or_notify_cancel()  # whoever waits may be given up; the batch is written all the same
         with self._changed:
             if self._closing:
                 raise Refusal(503, "the server is ending")
@@ -91,6 +92,16 @@ class Store:
         self._connection.close()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        finally:  # it has been closed, or failed as it should not: nobody shall wait in vain
+            with self._changed:
+                self._closing = True
+                waiting, self._waiting = self._waiting, []
+            for _, done in waiting:
+                done.set_exception(Refusal(503, "the server is ending"))
+
+    def _work(self) -> None:
         more = True  # what is there may be more than what is to be kept this time
         while True:
             with self._changed:

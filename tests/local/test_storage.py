@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import threading
 import time
+from pathlib import Path
 
 from tests.support.local import PROTOBUF, Local, logs, packed, traceback, traces
 from tests.support.services import wait_until
@@ -146,6 +147,42 @@ def test_a_full_disk_is_said_and_what_comes_later_is_stored(start):
     assert [log["body"] for log in server.api("logs")["items"]] == ["later", "first"]
     assert server.stop() == 0
     server.check()
+
+
+def test_the_end_comes_after_what_was_taken(start):
+    """The server is told to end while requests wait for the database; whoever is told 200 finds it stored."""
+    server = start()
+    another = sqlite3.connect(server.database, isolation_level=None)
+    another.execute("BEGIN IMMEDIATE")
+    stored: list[str] = []
+
+    def send(body: str) -> None:
+        try:
+            if server.post("/v1/logs", logs({"body": body})).status == 200:
+                stored.append(body)
+        except (OSError, http.client.HTTPException):
+            pass  # its request had not been read yet
+
+    senders = [threading.Thread(target=send, args=(f"number {number}",)) for number in range(5)]
+    for sender in senders:
+        sender.start()
+    wait_until(lambda: connected(server) >= len(senders), what="for the requests")
+    server.process.terminate()
+    another.execute("ROLLBACK")
+    another.close()
+    for sender in senders:
+        sender.join()
+    assert server.process.wait(60) == 0
+    server.check()
+    again = start()
+    assert set(stored) <= {log["body"] for log in again.api("logs")["items"]}
+
+
+def connected(server: Local) -> int:
+    """The connections that the server has just now."""
+    lines = Path(f"/proc/{server.process.pid}/net/tcp").read_text().splitlines()[1:]
+    local = f":{server.port:04X}"
+    return sum(line.split()[1].endswith(local) and line.split()[3] == "01" for line in lines)
 
 
 def test_clients_that_go_away_disturb_nobody(start):
