@@ -141,11 +141,12 @@ class Store:
             self._write([batch for batch, _ in taken])
         except Exception as error:  # noqa: BLE001 - it is who waits that has to know
             self._roll_back()
-            if len(taken) > 1:
+            if len(taken) > 1 and not _of_the_file(error):
                 for one in taken:
                     self._commit([one])
-            else:
-                taken[0][1].set_exception(_told(error))
+                return
+            for _, done in taken:
+                done.set_exception(_told(error))
             return
         for _, done in taken:
             done.set_result(None)
@@ -222,6 +223,12 @@ class Store:
         with contextlib.suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+
+
+def _of_the_file(error: Exception) -> bool:
+    """Whether it is the database that cannot be written, whatever the rows are."""
+    words = ("locked", "full", "disk", "readonly", "unable to open")
+    return isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in words)
 
 
 def _told(error: Exception) -> Exception:

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support.local import PROTOBUF, Local, logs, packed, traceback, traces
@@ -136,10 +137,13 @@ def test_a_full_disk_is_said_and_what_comes_later_is_stored(start):
     server.post("/v1/logs", logs({"body": "first"}))
     another = sqlite3.connect(server.database, isolation_level=None)
     another.execute("BEGIN IMMEDIATE")
-    answer = server.post("/v1/logs", logs({"body": "refused"}))
-    assert answer.status == 503
-    assert answer.header("retry-after") == "1"
-    assert b"the database cannot be written: database is locked" in answer.body
+    with ThreadPoolExecutor(12) as pool:
+        began = time.monotonic()
+        answers = list(pool.map(lambda _: server.post("/v1/logs", logs({"body": "refused"})), range(12)))
+        assert time.monotonic() - began < 15, "each waited for the one before"
+    assert {answer.status for answer in answers} == {503}
+    assert {answer.header("retry-after") for answer in answers} == {"1"}
+    assert all(b"the database cannot be written: database is locked" in answer.body for answer in answers)
     another.execute("ROLLBACK")
     another.close()
 
