@@ -146,6 +146,7 @@ def test_a_hook_reads_and_replaces_an_argument_however_it_was_passed(library, ar
     def hook(call):
         assert call["method"] == "POST"
         assert call.get("absent", "default") == "default"
+        assert (call.takes("method"), call.takes("absent")) == (True, False)
         call["method"] = "PUT"
         yield
 
