@@ -198,6 +198,8 @@ for path in ("/pages/home", "/pages/about"):
 def test_a_router_of_ones_own_may_lead_to_anything(run_python, receiver):
     result = run_python(OWN_ROUTER)
 
-    assert (result.stdout.splitlines(), result.stderr) == (["a page home", "a page about"], "")
+    # Python warns of 0.12's finder, of the old kind, at the first import after Bottle's.
+    complaints = [line for line in result.stderr.splitlines() if "_ImportRedirect.find_spec() not found" not in line]
+    assert (result.stdout.splitlines(), complaints) == (["a page home", "a page about"], [])
     receiver.wait(spans=2)
     assert [span.name for span in receiver.spans] == ["GET /<kind>/<name>"] * 2
