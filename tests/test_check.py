@@ -18,6 +18,7 @@ from tests.test_export import authority, tls, tls_receiver  # noqa: F401 - fixtu
 
 ROOT = Path(highlight_autoinstrument.__file__).parent.parent
 LAUNCHER = Path(sysconfig.get_path("scripts"), "highlight-run")
+LAUNCHERS_PYTHON = LAUNCHER.read_text().splitlines()[0].removeprefix("#!")
 TEMPLATE = cli.template_folder()
 VERSION = ".".join(map(str, sys.version_info[:3]))
 OF_PYTHON = [row[0] for row in tested.TESTED if row[1] == "Python"]
@@ -210,7 +211,7 @@ def test_the_whole_document_of_a_command_that_is_ready(check, environ, python, r
         "ready": True,
         "stops": [],
         "notes": [],
-        "launcher": {"version": __version__, "python": sys.executable, "folder": TEMPLATE},
+        "launcher": {"version": __version__, "python": LAUNCHERS_PYTHON, "folder": TEMPLATE},
         "command": {"name": "env", "found": ["/usr/bin/env", str(python)], "python": [str(python), "-u"]},
         "python": {
             "executable": str(python),
@@ -750,7 +751,7 @@ exec "{tool}" exec "$program" "$@"
 
 def test_forms_of_commands(find, script, python, environ, tmp_path):
     exe = str(python)
-    environ["PATH"] = f"{tmp_path}:{environ['PATH']}"
+    environ["PATH"] = f"{tmp_path}:{environ['PATH']}:{LAUNCHER.parent}"
     script("long", f"#!/bin/sh\n'''exec' \"{exe}\" -E \"$0\" \"$@\"\n' '''\n")
     script("moved/python", f'#!/bin/sh\nexec {exe} "$@"\n')
     script("moved/tool", '#!/bin/sh\n\'\'\'exec\' "$(dirname -- "$(realpath -- "$0")")"/\'python\' "$0" "$@"\n')
