@@ -15,7 +15,7 @@ SEEN = Path(__file__).resolve().parent.parent.parent / ".nox" / "seen"  # a file
 FILE = Path(__file__).with_name("versions.toml")
 OLD_PYTHON, NEW_PYTHON = "3.10", "3.13"
 # What the receiver and the fixtures use, in whatever environment.
-SUPPORT = ["grpcio", "opentelemetry-exporter-otlp-proto-http", "pytest>=7.4", "websockets"]
+SUPPORT = ["grpcio", "hypothesis", "opentelemetry-exporter-otlp-proto-http", "pytest>=7.4", "websockets"]
 
 
 @dataclass(frozen=True)
