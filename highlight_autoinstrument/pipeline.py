@@ -134,8 +134,9 @@ def _start() -> None:
         _stop_exporting()
         guard.say_once(str(error))
     except Exception as error:  # noqa: BLE001 - the guard
-        _stop_exporting()
-        guard.failed("export", error, "nothing is sent from this process")
+        if not guard.exhausted(error):  # else the next record tries again, and this one waits for it
+            _stop_exporting()
+            guard.failed("export", error, "nothing is sent from this process")
     finally:
         _starting.release()
 

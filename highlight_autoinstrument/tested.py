@@ -37,7 +37,7 @@ TESTED = (
     ("fastapi", "fastapi", "0.87.0", "0.165.0"),
     ("flask", "flask", "2.2.0", "3.1.3"),
     ("functions_framework", "functions-framework", "3.2.1", "3.10.2"),
-    ("gevent", "gevent", "26.9.0", "26.9.0"),
+    ("gevent", "gevent", "24.11.1", "26.9.0"),
     ("granian", "granian", "2.8.7", "2.8.7"),
     ("graphql", "graphene", "3.4.3", "3.4.3"),
     ("graphql", "graphql-core", "3.2.0", "3.3.2"),
