@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import active
-from ..later import incoming, outgoing, spans
+from ..later import errors, incoming, outgoing, spans
 from ..outside import outside
 from ..patching import hide_frame, hooked, wrap
 
@@ -45,12 +45,14 @@ def patch(module: ModuleType) -> None:
         wrap(module.Connection, "start_keepalive", outside)
         if module.__name__ == "websockets.sync.connection":
             wrap(module.Connection, "__init__", outside)
-    elif module.__name__ == "websockets.sync.server":
-        wrap(module, "serve", serve_blocking)
-    elif isinstance(module.serve, type):
-        wrap(module.serve, "__init__", serve)
     else:
-        wrap(module, "serve", serve)
+        wrap(module.ServerConnection, "handshake", handshake)
+        if module.__name__ == "websockets.sync.server":
+            wrap(module, "serve", serve_blocking)
+        elif isinstance(module.serve, type):
+            wrap(module.serve, "__init__", serve)
+        else:
+            wrap(module, "serve", serve)
 
 
 def remember(call: Call) -> Generator[None, Any, None]:
@@ -92,6 +94,16 @@ def getter(headers: Any) -> Callable[[str], str | None]:
         return next(iter(headers.get_all(name)), None)
 
     return get
+
+
+def handshake(call: Call) -> Generator[None, Any, None]:
+    try:
+        yield
+    except BaseException as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(status, int) and 400 <= status < 500:
+            errors.claim(error, None)  # 13.1 logs what it has refused as an error
+        raise
 
 
 def serve(call: Call) -> Generator[None, Any, None]:
