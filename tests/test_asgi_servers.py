@@ -309,6 +309,9 @@ def item(number):
 )
 def test_whatever_the_application_is_made_with_a_request_is_one_span(run_service, receiver, command, source, name):
     more = "--port {port} --log-level critical" if command.startswith("uvicorn") else "--log-level critical"
+    if command.startswith("hypercorn") and source is WSGI and version("hypercorn") == "0.16.0":
+        # Bare as well it wants the answer to have begun when the application returns.
+        source = source.replace("yield ", "return [").replace(".encode()\n", ".encode()]\n")
     service = run_service(f"{command} {more}", files={"app.py": source, "plain.py": PLAIN})
     assert service.get("/items/7", HEADERS).text == "/items/7"
     assert service.get("/items/8").text == "/items/8"
