@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections import OrderedDict
 
-from . import active, messaging
+from . import active, aws_events, messaging
 from .later import spans
 
 TYPE_CHECKING = False
@@ -55,6 +55,10 @@ def call(call: Call) -> Generator[None, Any, None]:
     with _span(call, operation) as span:
         if span is not None and operation in SENDS:
             _send(call, SENDS[operation][2])
+        elif span is not None and operation == "events.PutEvents":
+            events = aws_events.with_ids(call["api_params"].get("Entries"))
+            if events is not None:
+                call["api_params"] = {**call["api_params"], "Entries": events}
         try:
             response = yield
         except BaseException as error:
@@ -220,7 +224,8 @@ def carried(message: dict[str, Any]) -> dict[str, str]:
     if isinstance(notice, dict):
         return _texts(notice.get("MessageAttributes"))
     found = _texts(message.get("MessageAttributes") or message.get("messageAttributes"))
-    return found or _texts(_enveloped(message.get("Body") or message.get("body")))
+    body = message.get("Body") or message.get("body")
+    return found or _texts(_enveloped(body)) or aws_events.carried_in(body)
 
 
 def _texts(attributes: Any) -> dict[str, str]:

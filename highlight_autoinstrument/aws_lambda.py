@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from . import aws, messaging
+from . import aws, aws_events, messaging
 from .later import incoming, pipeline, spans
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ def begin(event: Any, invocation: Any) -> Work:
     if request is None:
         # What a function that calls this one directly has said of its trace; older runtimes do not tell.
         said: Any = getattr(invocation, "w3c", dict)()
-        return incoming.begin(name, spans.INTERNAL, {**_dict(said), **headers}.get, faas)
+        return incoming.begin(name, spans.INTERNAL, {**_dict(said), **headers, **aws_events.carried(event)}.get, faas)
     method, route, attributes = request
     if route:
         attributes["http.route"] = route

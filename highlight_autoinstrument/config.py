@@ -276,6 +276,15 @@ SETTINGS = (
         "`off`: the browser client's headers are not added to the application's CORS answers",
     ),
     Setting(
+        "eventbridge_detail",
+        "HIGHLIGHT_EVENTBRIDGE_DETAIL",
+        _boolean,
+        False,
+        "on or off",
+        "`on`: events put on EventBridge, which have no attributes, carry the ids in their detail, as `_highlight`;"
+        " leave it off where a consumer refuses members that it does not know",
+    ),
+    Setting(
         "redact",
         "HIGHLIGHT_REDACT",
         _patterns,
@@ -482,6 +491,7 @@ class Config:
     disabled_integrations: frozenset[str]
     tracing_origins: str
     cors: bool
+    eventbridge_detail: bool
     redact: tuple[str, ...]
     record_headers: tuple[str, ...]
     resource_attributes: dict[str, str]

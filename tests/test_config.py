@@ -69,6 +69,7 @@ def test_it_is_frozen():
         ),
         ({"HIGHLIGHT_TRACING_ORIGINS": ""}, "tracing_origins", "", "HIGHLIGHT_TRACING_ORIGINS"),
         ({"HIGHLIGHT_CORS": "off"}, "cors", False, "HIGHLIGHT_CORS"),
+        ({"HIGHLIGHT_EVENTBRIDGE_DETAIL": "on"}, "eventbridge_detail", True, "HIGHLIGHT_EVENTBRIDGE_DETAIL"),
         ({"OTEL_EXPORTER_OTLP_TIMEOUT": "2500"}, "timeout", 2.5, "OTEL_EXPORTER_OTLP_TIMEOUT"),
         (
             {"OTEL_EXPORTER_OTLP_HEADERS": "a=b%20c, d=e"},

@@ -311,6 +311,44 @@ def test_a_batch_carries_the_ids_where_its_size_allows(aws, receiver):
     assert [texts(message) for message in aws.receive(queue)] == [ids, ids, {}, {}, {}]
 
 
+DETAILS = ['{"order": 1.0}', " {}", "[1]", "no JSON", '{"_highlight": 1}', '{"x": "' + "x" * 262_100 + '"}']
+
+
+def test_an_event_carries_the_ids_in_its_detail_where_that_is_wanted(run_service, aws_url, consume, receiver):
+    env = {**AWS, "AWS_URL": aws_url, "HIGHLIGHT_EVENTBRIDGE_DETAIL": "on"}
+    aws = Aws(run_service("python service.py", files={"service.py": SERVICE}, env=env), aws_url)
+    queue, events = aws.queue("events"), aws.client("events")
+    events.put_rule(Name="all", EventPattern='{"source": ["shop"]}')
+    arn = "arn:aws:sqs:us-east-1:123456789012:events"
+    events.put_targets(Rule="all", Targets=[{"Id": "1", "Arn": arn}])
+    entry = {"Source": "shop", "DetailType": "order"}
+    for detail in DETAILS:
+        aws.call("events", "put_events", Entries=[{**entry, "Detail": detail}])
+    aws.call("events", "put_events", "?aio=1", Entries="wrong")
+    aws.call("events", "put_events", Entries=[{**entry, "Detail": 7}])
+
+    receiver.wait(spans=2 * len(DETAILS) + 4)
+    put = [span for span in receiver.spans if span.name == "EventBridge.PutEvents"]
+    bodies = [
+        json.loads(message["Body"])
+        for message in aws.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=0)[
+            "Messages"
+        ]
+    ]
+    ids = [{"_highlight": {"x-highlight-request": "s1/r1", "traceparent": parent(span)}} for span in put]
+    sent = [body["detail"] for body in bodies]
+    assert sent[:2] == [{**ids[0], "order": 1.0}, ids[1]]
+    assert sent[2:] == [[1], {"_highlight": 1}, {"x": "x" * 262_100}]  # "no JSON" is refused
+
+    receiver.clear()
+    consume("batch", queue, 0)
+    receiver.wait(spans=len(sent) + 1)
+    assert [(span.name, span.session) for span in receiver.spans if span.parent_id][:2] == [
+        ("process events", "s1"),
+        ("process events", "s1"),
+    ]
+
+
 def test_a_topic_carries_the_ids_into_its_queues(aws, consume, receiver):
     sns = aws.client("sns")
     topic = sns.create_topic(Name="news")["TopicArn"]
@@ -322,7 +360,7 @@ def test_a_topic_carries_the_ids_into_its_queues(aws, consume, receiver):
     aws.call("sns", "publish", TopicArn=topic, Message="one")
     aws.call("sns", "publish_batch", TopicArn=topic, PublishBatchRequestEntries=[{"Id": "1", "Message": "two"}])
     aws.call("sns", "publish", PhoneNumber="+491700000000", Message="three")
-    # An event has no place for ids: its detail is what its consumers validate.
+    # An event has no attributes, and its detail is what its consumers validate.
     event = {"Source": "shop", "DetailType": "order", "Detail": "{}"}
     assert aws.call("events", "put_events", Entries=[event])["FailedEntryCount"] == 0
 
