@@ -17,17 +17,8 @@ INTEGRATIONS = [name for name in FILES if name.startswith("integrations/") and n
 AT_START = ["__init__", "bootstrap", "config", "ecosystem", "guard", "imports", "lifecycle", "loading"]
 AT_START += ["active", "later"]
 PROTOCOLS = ["wsgi", "asgi", "serving", "messaging", "outside", "loops"]
-PROTOCOLS += [
-    "aws",
-    "aws_events",
-    "aws_lambda",
-    "grpc_client",
-    "grpc_server",
-    "httpx_client",
-    "processes",
-    "urllib3_client",
-]
-PROTOCOLS += ["azure_functions"]
+PROTOCOLS += ["aws", "aws_events", "aws_lambda", "azure_functions", "grpc_client", "grpc_server", "httpx_client"]
+PROTOCOLS += ["processes", "urllib3_client"]
 BEFORE_OPENTELEMETRY = [*AT_START, "patching", *PROTOCOLS, *INTEGRATIONS]
 FOR_INTEGRATIONS = {"active", "config", "ecosystem", "guard", "imports", "later", "lifecycle", "patching", *PROTOCOLS}
 
