@@ -93,7 +93,9 @@ def said(receiver):
 
 def test_a_request_is_one_span_and_what_becomes_a_5xx_one_error(litestar, receiver):
     assert litestar.get("/orders/7", HEADERS).text == "7"
+    receiver.wait(logs=2)  # the second is written after the answer
     assert litestar.get("/api/orders/8").text == "8"
+    receiver.wait(logs=4)
     assert litestar.get("/sync/ann", HEADERS).text == "ann"
     statuses = [litestar.get(f"/boom/{what}", HEADERS).status for what in ("plain", "handled", "refused", "502", "403")]
     assert statuses == [500, 503, 409, 502, 403]
