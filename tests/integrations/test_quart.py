@@ -91,7 +91,9 @@ def said(receiver):
 
 def test_a_request_is_one_span_and_what_becomes_a_5xx_one_error(quart, receiver):
     assert quart.get("/orders/7", HEADERS).text == "7"
+    receiver.wait(logs=2)  # the second is written after the answer
     assert quart.get("/orders/8").text == "8"
+    receiver.wait(logs=4)
     assert quart.get("/sync/ann", HEADERS).text == "ann"
     statuses = [quart.get(f"/boom/{what}", HEADERS).status for what in ("plain", "handled", "refused", "502", "403")]
     assert statuses == [500, 503, 409, 502, 403]
