@@ -73,7 +73,8 @@ async def keys():
     bucket = await state["js"].create_key_value(bucket="keys")
     await bucket.put("a", b"1")
     watcher = await bucket.watchall()
-    entry = await watcher.updates()
+    while (entry := await watcher.updates()) is None:  # nothing is left, which may be said before the first of them
+        pass
     await watcher.stop()
     return entry.value.decode()
 
