@@ -19,8 +19,8 @@ OPTIONS = (
     ("--endpoint", "URL", "HIGHLIGHT_OTLP_ENDPOINT", "the OTLP receiver, for a self-hosted Highlight"),
     ("--debug", "", "HIGHLIGHT_DEBUG", "tell on stderr what the agent does"),
 )
-# Switches that ask for something else than to run the command.
-CHECK, AS_JSON = "--check", "--json"
+# Switches that ask for something else than to run the command, or to run it otherwise.
+CHECK, AS_JSON, LOCAL = "--check", "--json", "--local"
 USAGE = "usage: highlight-run [OPTIONS] [--] COMMAND [ARGS...]"
 
 CANNOT_RUN = 126  # as a shell has it: found, but not to be executed
@@ -44,19 +44,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NoCommandError as no_command:
         _write(sys.stderr if no_command.status else sys.stdout, no_command.text)
         return no_command.status
+    if not command[0] and CHECK not in switches:  # a script's variable that is not set; exec would raise otherwise
+        return fail(": command not found", NOT_FOUND)
+    if LOCAL in switches:
+        from . import run_local
+
+        return run_local.main(command, settings, os.environ, check=CHECK in switches, as_json=AS_JSON in switches)
     if CHECK in switches:
         from . import check
 
         return check.main(command, settings, os.environ, as_json=AS_JSON in switches)
-    if not command[0]:  # a variable of a script that is not set; exec would raise something else
-        return _fail(": command not found", NOT_FOUND)
     os.environ.update(settings)
     add_to_path(os.environ, template_folder())
     return (run_child if os.name == "nt" else become)(command)
 
 
 def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str], set[str]]:
-    """Split a command line into the variables that its options set, the command, and `--check` and `--json`."""
+    """Split a command line into the variables that its options set, the command, and the switches."""
     options = {option: (value_name, variable) for option, value_name, variable, _ in OPTIONS}
     settings: dict[str, str] = {}
     switches: set[str] = set()
@@ -72,7 +76,7 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str], set[str]
 
             raise NoCommandError(0, f"highlight-run {__version__}\n")
         option, equals, value = argument.partition("=")
-        if argument in (CHECK, AS_JSON):
+        if argument in (CHECK, AS_JSON, LOCAL):
             switches.add(argument)
             continue
         if option not in options:
@@ -81,6 +85,8 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str], set[str]
         settings[variable] = _value(option, value_name, [value] if equals else None, rest)
     if AS_JSON in switches and CHECK not in switches:
         raise _wrong(f"{AS_JSON} goes with {CHECK}: highlight-run {CHECK} {AS_JSON} COMMAND")
+    if LOCAL in switches and "HIGHLIGHT_OTLP_ENDPOINT" in settings:
+        raise _wrong(f"{LOCAL} sends to this machine: leave --endpoint out")
     if not rest and CHECK not in switches:
         raise NoCommandError(2, f"{USAGE}\nTry 'highlight-run --help'.\n")
     return settings, rest or ["python"], switches
@@ -122,6 +128,10 @@ def help_text() -> str:
     for option, value_name, variable, meaning in OPTIONS:
         lines.append(f"  {option + ' ' + value_name:<26} {variable:<26} {meaning}")
     lines += [
+        f"  {LOCAL:<53} send to highlight-local on this machine, which is started",
+        f"  {'':<53} unless one runs, and ends after the last command that uses it;",
+        f"  {'':<53} an error is a line on stderr, with a link: those of the",
+        f"  {'':<53} command, and those that came from no such command",
         f"  {CHECK:<53} tell whether the agent would be loaded and heard, and what",
         f"  {'':<53} stops it; runs no command (without one: python)",
         f"  {AS_JSON:<53} the same as JSON, with {CHECK}",
@@ -133,6 +143,7 @@ def help_text() -> str:
         "  highlight-run --project-id 1jdkoe52 --service-name api python app.py",
         "  highlight-run gunicorn --workers 2 app:app",
         "  HIGHLIGHT_PROJECT_ID=1jdkoe52 highlight-run uvicorn app:app --reload",
+        "  highlight-run --local flask run",
         "  highlight-run --check gunicorn app:app",
         "",
     ]
@@ -176,23 +187,17 @@ def become(command: list[str]) -> int:
     try:
         os.execvp(command[0], command)  # noqa: S606 - as asked
     except OSError as error:
-        return _cannot_start(command, error)
+        script = for_the_shell(command, error)
+        if script is not None:
+            os.execv(SHELL, script)  # noqa: S606 - as asked
+        return cannot_start(command, error)
 
 
 def run_child(command: list[str]) -> int:
     """Run the command as a child and give its exit status back: on Windows exec would detach from the console."""
-    import shutil
-    import signal
-    import subprocess
+    from . import child
 
-    # The console sends Ctrl-C to the child as well, and how to end is the child's decision: we wait for it.
-    # A handler, unlike SIG_IGN, is not handed down.
-    signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        process = subprocess.Popen([shutil.which(command[0]) or command[0], *command[1:]])  # noqa: S603 - as asked
-    except OSError as error:
-        return _cannot_start(command, error)
-    return signed(process.wait())
+    return child.status(child.run(command, os.environ))
 
 
 def signed(status: int) -> int:
@@ -209,29 +214,39 @@ def _restore_signals() -> None:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
-def _cannot_start(command: list[str], error: OSError) -> int:
-    """Say in one line why the command did not start; a script without `#!` is left to the shell, as execvp(3) does."""
+def for_the_shell(command: list[str], error: OSError) -> list[str] | None:
+    """What runs a script without `#!`, which is left to the shell as execvp(3) does; None if it was something else."""
     import errno
+    import shutil
+
+    name = command[0]
+    is_python = name.endswith(".py") and os.path.isfile(name)
+    if error.errno != errno.ENOEXEC or is_python or not os.path.exists(SHELL):
+        return None
+    return [SHELL, shutil.which(name) or name, *command[1:]]
+
+
+def cannot_start(command: list[str], error: OSError) -> int:
+    """Say in one line why the command did not start."""
     import shutil
 
     name = command[0]
     python = f"; try: highlight-run python {name}" if name.endswith(".py") and os.path.isfile(name) else ""
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         if os.path.dirname(name) and os.path.isfile(name):
-            return _fail(f"{name}: the interpreter that its first line names is missing{python}", NOT_FOUND)
-        return _fail(f"{name}: command not found{python}", NOT_FOUND)
+            return fail(f"{name}: the interpreter that its first line names is missing{python}", NOT_FOUND)
+        return fail(f"{name}: command not found{python}", NOT_FOUND)
     if os.path.dirname(name) and os.path.isdir(name):
-        return _fail(f"{name}: is a directory", CANNOT_RUN)
+        return fail(f"{name}: is a directory", CANNOT_RUN)
     if isinstance(error, PermissionError):
         if shutil.which(name, os.F_OK) is None:  # a folder on PATH is what could not be read
-            return _fail(f"{name}: command not found{python}", NOT_FOUND)
-        return _fail(f"{name}: not executable{python}", CANNOT_RUN)
-    if error.errno == errno.ENOEXEC and os.path.exists(SHELL) and not python:
-        os.execv(SHELL, [SHELL, shutil.which(name) or name, *command[1:]])  # noqa: S606 - as asked
-    return _fail(f"{name}: {error.strerror or error}{python}", CANNOT_RUN)
+            return fail(f"{name}: command not found{python}", NOT_FOUND)
+        return fail(f"{name}: not executable{python}", CANNOT_RUN)
+    return fail(f"{name}: {error.strerror or error}{python}", CANNOT_RUN)
 
 
-def _fail(problem: str, status: int) -> int:
+def fail(problem: str, status: int) -> int:
+    """Say in one line why there is nothing to run; returns the exit status."""
     _say(problem)
     return status
 

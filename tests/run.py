@@ -25,6 +25,7 @@ PROGRAMS = {
     "openssl": "openssl",
     "rabbitmq-server": "rabbitmq-server",
     "wrk": "wrk",
+    "chromium": "chromium",
     "apache2": "libapache2-mod-wsgi-py3",  # without the package that makes it a service of the system
 }
 
@@ -33,7 +34,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     quick = "--quick" in arguments
     arguments = [argument for argument in arguments if argument != "--quick"]
-    environment.enter(environment.ROOT / f".venv-test-3.{sys.version_info.minor}", [], extras="test")
+    environment.enter(environment.ROOT / f".venv-test-3.{sys.version_info.minor}", [], extras="test", node=True)
     _install_programs()
     steps = []
     if not quick:
@@ -53,6 +54,8 @@ def _install_programs() -> None:
     missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
     if missing:
         print("installing", *missing, flush=True)
+        # A browser's older packages do not stay where they were; what cannot be asked is seen below.
+        subprocess.run(["apt-get", "update", "-qq"], check=False)
         if subprocess.run(["apt-get", "install", "-y", "-qq", *missing], check=False).returncode != 0:
             sys.exit(f"the tests need these programs: apt-get install {' '.join(missing)}")
 

@@ -1,16 +1,22 @@
-"""The examples do what they promise: here, one session, one trace and one error through six services."""
+"""The examples do what they promise."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 
 from tests.environment import ROOT
 
 
-def test_a_chain_of_six_services(tmp_path):
-    spec = importlib.util.spec_from_file_location("chain", ROOT / "examples" / "chain.py")
-    chain = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(chain)
+def example(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_one_session_one_trace_and_one_error_through_six_services(tmp_path):
+    chain = example("chain")
 
     receiver = chain.run(tmp_path, print)
 
@@ -33,3 +39,28 @@ def test_a_chain_of_six_services(tmp_path):
         ("KeyError", "13", chain.SESSION, "stock")
     ]
     assert receiver.faults == []
+
+
+def test_an_error_of_the_page_is_seen_beside_its_session(tmp_path):
+    demo, said = example("demo"), []
+
+    demo.run(tmp_path, said.append, demo.click_and_show)
+
+    text = "\n".join(said)
+    assert "clicked 'Order a lamp', and the page said: ordered: a lamp\n" in text
+    assert "clicked 'Order what is not there', and the page said: the order failed: 500\n" in text
+    failed = text.partition("  500\n")[2].splitlines()
+    told = [re.sub(r"  \d+\.\d ms|http://\S+", "", line) for line in failed if "[page]" not in line]
+    assert [line.strip() for line in told] == [
+        "server POST /orders  [shop]  error",
+        "log WARN shop: an order of item 13: asking the stock",
+        "log ERROR shop: Exception on /orders [POST]",
+        "ERROR requests.exceptions.HTTPError: 500 Server Error: Internal Server Error for url:",
+        "client GET  [shop]  error",
+        "server GET /items/{number}  [stock]  error",
+        "log WARN stock: looking for item 13",
+        "log ERROR uvicorn.error: Exception in ASGI application",
+        "ERROR KeyError: 13",
+        "ERROR KeyError: 13  [stock]",
+        "ERROR requests.exceptions.HTTPError: 500 Server Error: Internal Server Error for url:   [shop]",
+    ]

@@ -3,15 +3,18 @@
 import os
 
 import requests
-from flask import Flask
+from flask import Flask, request
+from flask_cors import CORS
 
 app = Flask(__name__)
+CORS(app, origins=os.environ["PAGE_URLS"].split(), methods=["POST"], allow_headers=["Content-Type"])
 
 
-@app.get("/orders/<int:number>")
-def order(number):
-    app.logger.warning("order %s: asking the stock", number)
-    answer = requests.get(f"{os.environ['STOCK_URL']}/items/{number}", timeout=10)
+@app.post("/orders")
+def order():
+    item = request.get_json()["item"]
+    app.logger.warning("an order of item %s: asking the stock", item)
+    answer = requests.get(f"{os.environ['STOCK_URL']}/items/{item}", timeout=10)
     answer.raise_for_status()
     return answer.json()
 

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from . import bodies, browser, otlp
+from . import bodies, browser, otlp, pages
 from .api import Api, Json
 from .protection import Protection
 from .refusal import Refusal
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
+    from .launchers import Launchers
     from .live import Live
     from .store import Store
 
@@ -94,22 +95,16 @@ class Ingestion:
             self._room.give_back(size)
 
 
-def application(store: Store, live: Live, token: str | None) -> ASGIApp:
+def application(store: Store, live: Live, token: str | None, launchers: Launchers | None) -> ASGIApp:
     """All of it, behind the protection."""
     ingestion = Ingestion(store)
     routes = [
         *[Route(f"/v1/{signal}", ingestion.export, methods=["POST"]) for signal in otlp.SIGNALS],
         Route("/public", ingestion.public, methods=["POST"]),
-        Route("/", _front, methods=["GET"]),
-        *Api(store, live).routes(),
+        *Api(store, live, launchers).routes(),
+        *pages.routes(),
     ]
     return Protection(Starlette(routes=routes), token)
-
-
-async def _front(request: Request) -> Response:
-    return PlainTextResponse(
-        "highlight-local takes OTLP at /v1/... and the browser client at /public; see /api/state\n"
-    )
 
 
 def _encoding(request: Request) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"\s*(?:mutation|query)\s+(\w+)")
 _LATEST_MS = records.LATEST // 1_000_000
+_LISTENERS = ("", "window.onerror", "custom")  # what an error came by, where that says nothing of the error
 _META, _FULL_SNAPSHOT, _CUSTOM = 4, 2, 5  # types of rrweb's events
 
 
@@ -210,13 +211,15 @@ def _url(event: dict[str, Any]) -> list[str]:
 def _console(message: dict[str, Any], session: str, uid: str, now: int) -> Log:
     value = message.get("value")
     parts = value if isinstance(value, list) else [value]
+    attributes = message.get("attributes") if message.get("attributes") not in ("", "{}") else None
     body = " ".join([_shown(part) for part in parts if part is not None])
     kind = records.text(message.get("type"))
     told = {"console.type": kind}
     if message.get("trace"):
         told["console.trace"] = message["trace"]
-    if message.get("attributes") not in (None, "", "{}"):
-        told["console.attributes"] = message["attributes"]
+    if attributes is not None:
+        told["console.attributes"] = attributes
+        body = body or records.text(attributes)  # the client puts objects there and only there
     level, name = level_of(kind)
     at = _ns(message["time"]) if _is_ms(message.get("time")) else now
     return Log(uid, at, level, name, "", "console", body, session, None, None, None, to_json(told), 0)
@@ -254,7 +257,9 @@ def _error(error: dict[str, Any], session: str, key: str, now: int) -> Any:
     message = _shown(error.get("event"))
     type_, colon, rest = message.partition(": ")
     if not (colon and re.fullmatch(r"(?:Uncaught )?[A-Z]\w*(?:Error|Exception)", type_)):
-        type_, rest = records.text(error.get("type")) or "Error", message
+        type_, rest = records.text(error.get("type")), message
+        if type_ in _LISTENERS:
+            type_ = "Error"
     lines = [f"{type_}: {rest}"]
     for frame in _list(error.get("stackTrace"), "errors")[:200]:
         if isinstance(frame, dict):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from typing import IO
+from typing import IO, Any
 
 
 def data_folder() -> str:
@@ -19,8 +20,17 @@ def data_folder() -> str:
     return os.path.join(given if os.path.isabs(given) else base, "highlight-autoinstrument")
 
 
+def database() -> str:
+    """The database, unless another is named."""
+    return os.path.join(data_folder(), "local.db")
+
+
 class Running(Exception):  # noqa: N818 - it is an answer
-    """Another server runs already; holds where."""
+    """Another server runs already; holds what it tells of itself, which is nothing before it is ready."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        super().__init__(told)
+        self.told = told
 
 
 class Only:
@@ -32,20 +42,32 @@ class Only:
         self._file: IO[str] = open(self._path, "a+", encoding="utf-8")  # noqa: SIM115 - held open
         if not _lock(self._file):
             self._file.seek(0)
-            where = self._file.read(200).strip()
+            told = _parsed(self._file.read(10_000))
             self._file.close()
-            raise Running(where or "an address that it has not told yet")
+            raise Running(told)
+        self.withdraw()  # what one that was killed has told
 
-    def tell(self, where: str) -> None:
-        """Say where this server is."""
+    def tell(self, told: dict[str, Any]) -> None:
+        """Say where this server is, and what else others have to know of it."""
         self._file.truncate(0)
-        self._file.write(f"{where}\n")
+        self._file.write(json.dumps(told))
         self._file.flush()
+
+    def withdraw(self) -> None:
+        """It is not there for others any more."""
+        self._file.truncate(0)
 
     def release(self) -> None:
         """It ends."""
-        self._file.truncate(0)
+        self.withdraw()
         self._file.close()
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError):  # it is being written
+        return {}
 
 
 if sys.platform == "win32":

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 PAGE = 50
 MOST = 500  # items of one answer
+LAUNCHER = "highlight.local.launcher"  # the attribute of a resource that `highlight-run --local` gives to its own
 MOST_SPANS = 5000  # of one trace
+_AT_ONCE = 512 * 1024  # bytes of a replay that are read in one go
 _AROUND_NS = 60_000_000_000  # each side: the logs of a session that are shown with an error outside any trace
+_BEFORE_MS, _AFTER_MS = 10_000, 30_000  # of a moment: what of a long replay is shown with it
 
 Item = dict[str, Any]
 KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
@@ -42,10 +45,12 @@ class Asked:
         self.values += values
 
     def equal(self, **columns: str | None) -> None:
-        """Conditions on columns, for those that are asked for."""
-        for column, value in columns.items():
-            if value is not None:
-                self.where(f"{column} = ?", value)
+        """Conditions on columns, for those that are asked for; what meets the last of them is the fewest."""
+        given = [(column, value) for column, value in columns.items() if value is not None]
+        for column, value in given[:-1]:
+            self.where(f"+{column} = ?", value)  # a sign, for which SQLite leaves the index of that column alone
+        for column, value in given[-1:]:
+            self.where(f"{column} = ?", value)
 
     def between(self, column: str, after: float | None, before: float | None) -> None:
         """A range of time, in milliseconds."""
@@ -96,11 +101,29 @@ def error_group(connection: sqlite3.Connection, group_id: str) -> Item | None:
     return _group(connection, row) if row else None
 
 
-def errors(connection: sqlite3.Connection, asked: Asked, **columns: str | None) -> Item:
+def errors(connection: sqlite3.Connection, asked: Asked, *, ascending: bool = False, **columns: str | None) -> Item:
     """Single errors, the newest first; of a `group_id`, a `session_id` or a `trace_id`."""
     asked.equal(**columns)
-    rows, following = asked.page(connection, f"SELECT {_ERROR} FROM errors", ("time", "id"))
+    rows, following = asked.page(connection, f"SELECT {_ERROR} FROM errors", ("time", "id"), ascending=ascending)
     return {"items": [_error(row) for row in rows], "next": following}
+
+
+def arrived(connection: sqlite3.Connection, asked: Asked, since: int | None, launcher: str | None) -> Item:
+    """The errors that have come after the one of an id, in that order: the first of them, and their `count`.
+
+    `last` is the id to go on from; without `since` there is nothing else. `launcher`: leave out those of others.
+    """
+    last = _first(connection, "SELECT max(id) FROM errors") or 0
+    if since is None:
+        return {"items": [], "count": 0, "last": last}
+    asked.where("id > ? AND id <= ?", since, last)
+    if launcher is not None:
+        of_another = f"id = errors.resource_id AND json_extract(attributes, '$.\"{LAUNCHER}\"') <> ?"
+        asked.where(f"NOT EXISTS (SELECT 1 FROM resources WHERE {of_another})", launcher)
+    where = " AND ".join(asked.conditions)
+    count = _first(connection, f"SELECT count(*) FROM errors WHERE {where}", *asked.values)
+    rows = _in_order(connection, asked, f"SELECT {_ERROR} FROM errors", "id", "ASC")
+    return {"items": [_error(row) for row in rows], "count": count, "last": max(last, since)}
 
 
 def error(connection: sqlite3.Connection, error_id: int) -> Item | None:
@@ -235,9 +258,7 @@ def session(connection: sqlite3.Connection, session_id: str) -> Item | None:
     row = connection.execute("SELECT * FROM sessions WHERE id = ?", (session_id,)).fetchone()
     if row is None:
         return None
-    pages = connection.execute(
-        "SELECT time, url FROM pages WHERE session_id = ? ORDER BY time LIMIT ?", (session_id, MOST)
-    )
+    pages = connection.execute(f"{_PAGES} ORDER BY time LIMIT ?", (session_id, MOST))
     replay = "SELECT min(first), max(last), sum(snapshots) FROM chunks WHERE session_id = ?"
     first, last, snapshots = connection.execute(replay, (session_id,)).fetchone()
     return {
@@ -253,8 +274,24 @@ def session(connection: sqlite3.Connection, session_id: str) -> Item | None:
 def network(connection: sqlite3.Connection, asked: Asked, session_id: str) -> Item:
     """The requests of a session's browser in their order, each with the traces, errors and logs behind it."""
     asked.equal(session_id=session_id)
-    rows, following = asked.page(connection, "SELECT * FROM network", ("start", "id"), ascending=True)
+    columns = 'id, kind, method, url, status, request_id, trace_id, start, "end"'
+    rows, following = asked.page(connection, f"SELECT {columns} FROM network", ("start", "id"), ascending=True)
     return {"items": [_network(connection, row) for row in rows], "next": following}
+
+
+def request(connection: sqlite3.Connection, session_id: str, number: int) -> Item | None:
+    """One of them as the browser's client recorded it, with headers and bodies."""
+    question = "SELECT data FROM network WHERE id = ? AND session_id = ?"
+    data = _first(connection, question, number, session_id) if number < 1 << 63 else None
+    return {"id": number, "data": json.loads(data)} if data else None
+
+
+def console(connection: sqlite3.Connection, asked: Asked, session_id: str) -> Item:
+    """What a session's pages wrote to the browser's console, in its order."""
+    asked.equal(session_id=session_id)
+    asked.where("logger = 'console'")  # written out, as the index has it
+    rows, following = asked.page(connection, "SELECT * FROM logs", ("time", "id"), ascending=True)
+    return {"items": [_log(row) for row in rows], "next": following}
 
 
 def replay(connection: sqlite3.Connection, session_id: str, since: int) -> tuple[int, int]:
@@ -263,16 +300,59 @@ def replay(connection: sqlite3.Connection, session_id: str, since: int) -> tuple
     return last or since, since
 
 
-def chunk(
+def chunks(
     connection: sqlite3.Connection, session_id: str, since: int, after: tuple[int, int] | None
-) -> tuple[tuple[int, int], bytes] | None:
-    """The next events of a replay that came after a chunk, as a JSON list, and their place; None after the last."""
-    row = connection.execute(
+) -> tuple[tuple[int, int], list[bytes]] | None:
+    """Some of the chunks that follow in a replay and came after one, each a JSON list, and the last one's place."""
+    found: list[bytes] = []
+    size = 0
+    place = after or (-1, -1)
+    for first, number, data in connection.execute(
         "SELECT first, id, data FROM chunks WHERE session_id = ? AND (first, id) > (?, ?) AND id > ?"
-        " ORDER BY first, id LIMIT 1",
-        (session_id, *(after or (-1, -1)), since),
-    ).fetchone()
-    return ((row[0], row[1]), zlib.decompress(row[2])) if row else None
+        " ORDER BY first, id",
+        (session_id, *place, since),
+    ):
+        place = (first, number)
+        found.append(zlib.decompress(data))
+        size += len(found[-1])
+        if size >= _AT_ONCE:
+            break
+    return (place, found) if found else None
+
+
+def replay_around(connection: sqlite3.Connection, session_id: str, moment: float, most: int) -> list[bytes]:
+    """A replay's chunks, each a JSON list; where all of them take more than `most` bytes, those around a moment.
+
+    They begin with the last one that holds a full snapshot and is older than the seconds before the moment.
+    """
+    question = "SELECT id, first FROM chunks WHERE session_id = ?{} ORDER BY first, id"
+    ids = [number for number, _ in connection.execute(question.format(""), (session_id,))]
+    found, whole = _chunks_up_to(connection, ids, most)
+    if whole:
+        return found
+    snapshots = connection.execute(question.format(" AND snapshots > 0"), (session_id,)).fetchall()
+    begin, at, end = (_ns(moment + shift) for shift in (-_BEFORE_MS, 0, _AFTER_MS))
+    for latest in (begin, at):
+        earlier = [number for number, first in snapshots if first <= latest]
+        if earlier:
+            break
+    start = ids.index((earlier or [snapshots[0][0]])[-1])
+    until = " AND first <= ?"
+    seen = [number for number, _ in connection.execute(question.format(until), (session_id, end))]
+    return _chunks_up_to(connection, seen[start:], most)[0]
+
+
+def _chunks_up_to(connection: sqlite3.Connection, ids: list[int], most: int) -> tuple[list[bytes], bool]:
+    """What chunks hold, as long as it is not too much together, and whether that is all."""
+    found: list[bytes] = []
+    size = 0
+    for number in ids:
+        data = zlib.decompress(_first(connection, "SELECT data FROM chunks WHERE id = ?", number))
+        size += len(data)
+        if size > most and found:
+            return found, False
+        found.append(data)
+    return found, size <= most
 
 
 def _session(connection: sqlite3.Connection, row: sqlite3.Row) -> Item:
@@ -283,12 +363,24 @@ def _session(connection: sqlite3.Connection, row: sqlite3.Row) -> Item:
         "first": _ms(row["first"]),
         "last": _ms(row["last"]),
         "url": _first(connection, url, row["id"]),
-        **{table: _count(connection, table, row["id"]) for table in ("errors", "network", "pages")},
+        **{table: _count(connection, of, row["id"]) for table, of in _COUNTED.items()},
     }
 
 
-def _count(connection: sqlite3.Connection, table: str, session_id: str) -> int:
-    return int(connection.execute(f"SELECT count(*) FROM {table} WHERE session_id = ?", (session_id,)).fetchone()[0])
+# The client tells a page's URL at its first load twice, and with each full snapshot again.
+_PAGES = (
+    "SELECT time, url FROM pages AS page WHERE session_id = ? AND url IS NOT (SELECT url FROM pages"
+    " WHERE session_id = page.session_id AND (time, url) < (page.time, page.url) ORDER BY time DESC, url DESC LIMIT 1)"
+)
+_COUNTED = {
+    "errors": "SELECT 1 FROM errors WHERE session_id = ?",
+    "network": "SELECT 1 FROM network WHERE session_id = ?",
+    "pages": _PAGES,
+}
+
+
+def _count(connection: sqlite3.Connection, of: str, session_id: str) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM ({of})", (session_id,)).fetchone()[0])
 
 
 def _network(connection: sqlite3.Connection, row: sqlite3.Row) -> Item:
@@ -314,7 +406,6 @@ def _network(connection: sqlite3.Connection, row: sqlite3.Row) -> Item:
         **{name: row[name] for name in names},
         "start": _ms(row["start"]),
         "duration": _ms(row["end"] - row["start"]),
-        "data": json.loads(row["data"]),
         "traces": traces,
         "errors": found,
         "logs": logs,
@@ -391,10 +482,15 @@ def _span(row: sqlite3.Row) -> Item:
         "start": _ms(row["start"]),
         "duration": _ms(row["end"] - row["start"]),
         "attributes": json.loads(row["attributes"]),
-        "events": [{**event, "time": _ms(event["time"])} for event in json.loads(row["events"])],
-        "links": json.loads(row["links"]),
+        "events": [{**event, "time": _ms(event["time"])} for event in _list(row["events"])],
+        "links": _list(row["links"]),
         "resource_id": str(row["resource_id"]),  # JavaScript's numbers are too short for it
     }
+
+
+def _list(text: str) -> list[Any]:
+    """A JSON list; most of them are empty, and a trace has thousands."""
+    return [] if text == "[]" else list(json.loads(text))
 
 
 # Logs
@@ -406,14 +502,18 @@ def logs(
     text: str | None = None,
     level: str | None = None,
     since: int | None = None,
+    *,
+    after: float | None = None,
+    before: float | None = None,
     **columns: str | None,
 ) -> Item:
     """Log records, the newest first: by time, or with `text` as they came.
 
-    `level` is the least. `since` is for following: those that came after a record's id, in that order. `last` is the
-    id to follow from. `columns`: `service`, `session_id`, `trace_id`.
+    `level` is the least; `after` and `before` are times. `since` is for following: those that came after a record's id,
+    in that order. `last` is the id to follow from. `columns`: `service`, `session_id`, `trace_id`.
     """
     last = _first(connection, "SELECT max(id) FROM logs") or 0
+    asked.between("logs.time", after, before)
     asked.equal(**{f"logs.{column}": value for column, value in columns.items()})  # the index on words has them too
     least = _least(level)
     if least > LEVELS["TRACE"]:
@@ -422,8 +522,13 @@ def logs(
     words = match("body", text)
     if text and not words:
         return {"items": [], "next": None, "last": last}
+    key = "logs_text.rowid" if words else "logs.id"
     select = "SELECT logs.* FROM logs"
     if words:
+        # The index on words knows no times and no traces: it is read only where there are records that are meant.
+        elsewhere = (after, before, columns.get("trace_id"))
+        if any(value is not None for value in elsewhere) and not _bound(connection, asked, key):
+            return {"items": [], "next": None, "last": last}
         for column in ("service", "session_id"):
             words = _and(words, match(column, columns.get(column), whole=True))
         if level:
@@ -431,7 +536,6 @@ def logs(
             words = _and(words, f"severity : ({names})")
         select = "SELECT logs.*, logs_text.rowid AS found FROM logs_text CROSS JOIN logs ON logs.id = logs_text.rowid"
         asked.where("logs_text MATCH ?", words)
-    key = "logs_text.rowid" if words else "logs.id"
     if since is not None:
         asked.where(f"{key} > ?", since)
         rows = _in_order(connection, asked, select, key, "ASC")
@@ -444,6 +548,14 @@ def logs(
     else:
         rows, following = asked.page(connection, select, ("time", "id"))
     return {"items": [_log(row) for row in rows], "next": following, "last": last}
+
+
+def _bound(connection: sqlite3.Connection, asked: Asked, key: str) -> bool:
+    """One more condition: the ids between which all log records are that meet the others; False if none does."""
+    question = f"SELECT min(id), max(id) FROM logs WHERE {' AND '.join(asked.conditions)}"
+    first, last = connection.execute(question, asked.values).fetchone()
+    asked.where(f"{key} BETWEEN ? AND ?", first, last)
+    return first is not None
 
 
 def _in_order(connection: sqlite3.Connection, asked: Asked, select: str, key: str, direction: str) -> list[sqlite3.Row]:

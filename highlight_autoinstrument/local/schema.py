@@ -72,6 +72,7 @@ CREATE UNIQUE INDEX logs_by_uid ON logs (uid) WHERE uid IS NOT NULL;
 CREATE INDEX logs_by_time ON logs (time);
 CREATE INDEX logs_by_service ON logs (service, time);
 CREATE INDEX logs_by_session ON logs (session_id, time) WHERE session_id IS NOT NULL;
+CREATE INDEX logs_of_console ON logs (session_id, time) WHERE logger = 'console';
 CREATE INDEX logs_by_trace ON logs (trace_id, time) WHERE trace_id IS NOT NULL;
 CREATE INDEX logs_by_failure ON logs (time) WHERE level >= 17;
 CREATE INDEX logs_by_warning ON logs (time) WHERE level >= 13;
@@ -161,7 +162,18 @@ CREATE TABLE pages (
 );
 """
 
-MIGRATIONS = (_FIRST,)
+# A search of traces, and one for slow ones, reads nothing but an index until it has found what it looks for.
+_COVERING = """
+DROP INDEX traces_by_start;
+DROP INDEX traces_by_service;
+DROP INDEX traces_by_failure;
+CREATE INDEX traces_by_start ON traces (start, trace_id, name, "end");
+CREATE INDEX traces_by_service ON traces (service, start, trace_id, name, "end", failed);
+CREATE INDEX traces_by_failure ON traces (start, trace_id, name, "end") WHERE failed > 0;
+"""
+
+MIGRATIONS = (_FIRST, _COVERING)
+_LATER = "the database is a later version's (schema {}): update, or name another with --db"
 
 
 class SchemaError(Exception):
@@ -199,7 +211,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     """Apply what a database lacks, each step whole or not at all."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
-        raise SchemaError(f"the database is a later version's (schema {version}): update, or name another with --db")
+        raise SchemaError(_LATER.format(version))
     for number, script in enumerate(MIGRATIONS[version:], version + 1):
         try:
             connection.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version = {number};COMMIT;")
@@ -209,11 +221,26 @@ def migrate(connection: sqlite3.Connection) -> None:
             raise
 
 
+def check(connection: sqlite3.Connection) -> None:
+    """That a database, which is only read, is of this version."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise SchemaError(_LATER.format(version))
+    if version < len(MIGRATIONS):
+        raise SchemaError(
+            f"the database is an earlier version's (schema {version}): start highlight-local with it once"
+        )
+
+
 def open_for_reading(path: str) -> sqlite3.Connection:
     """A connection that only reads; it sees whole batches."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2)
     connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA query_only = ON")
-    connection.execute("PRAGMA cache_size = -16384")
-    connection.execute("PRAGMA mmap_size = 268435456")
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA cache_size = -16384")
+        connection.execute("PRAGMA mmap_size = 268435456")
+    except sqlite3.Error:  # it is no database
+        connection.close()
+        raise
     return connection

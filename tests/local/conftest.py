@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.local import Local
+from tests.support.local import Local, shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,8 +30,4 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Local]]:
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     """`highlight-local`; that it has nothing to complain about is checked in the end."""
-    server = Local(tmp_path_factory.mktemp("local"))
-    yield server
-    server.stop()
-    server.kill()
-    server.check()
+    yield from shared(tmp_path_factory.mktemp("local"))

@@ -96,6 +96,11 @@ def test_logs_are_listed_filtered_and_searched(filled):
     after, before = NOW // 10**6 + 5000, NOW // 10**6 + 10000
     within = pages(filled, f"logs?after={after}&before={before}", 3)
     assert sorted(log["attributes"]["n"] for log in within) == list(range(10, 20))
+    searched = pages(filled, f"logs?after={after}&before={before}&text=paid", 3)
+    assert sorted(log["attributes"]["n"] for log in searched) == list(range(10, 20))
+    assert [log["attributes"]["n"] for log in pages(filled, f"logs?trace={8:032x}&text=paid", 3)] == [7]
+    assert pages(filled, f"logs?before={NOW // 10**6}&text=paid", 3) == []
+    assert pages(filled, f"logs?trace={'e' * 32}&text=paid&since=0", 3) == []
 
 
 @pytest.mark.parametrize(
@@ -253,6 +258,30 @@ def test_the_live_stream_says_what_has_come(filled):
     connection.close()
 
 
+def test_errors_are_told_as_they_came_but_for_those_of_other_launchers(start):
+    server = start()
+    assert server.api("arrived") == server.api("arrived?since=0") == {"items": [], "count": 0, "last": 0}
+    for number, launcher in enumerate(("mine", "", "another", "mine")):
+        attributes = traceback("Late", f"order {number}")
+        sender = {"highlight.local.launcher": launcher} if launcher else {}
+        body = logs({"body": "x", "attributes": attributes, "time": NOW - number}, resource=sender)
+        assert server.post("/v1/logs", body).status == 200
+
+    def arrived(query: str) -> tuple[list[str], int, int]:
+        found = server.api(f"arrived?{query}")
+        return [item["message"] for item in found["items"]], found["count"], found["last"]
+
+    assert arrived("") == ([], 0, 4)
+    assert arrived("since=0") == (["order 0", "order 1", "order 2", "order 3"], 4, 4)
+    assert arrived("since=0&launcher=mine") == (["order 0", "order 1", "order 3"], 3, 4)
+    assert arrived("since=1&launcher=mine&limit=1") == (["order 1"], 2, 4)
+    assert arrived("since=4") == arrived("since=4&launcher=mine") == ([], 0, 4)
+    assert arrived("since=7") == ([], 0, 7)
+    assert arrived("since=0&launcher=%27%22") == (["order 1"], 1, 4)
+    (first, *_) = server.api("arrived?since=0")["items"]
+    assert first == {name: server.api(f"error/{first['id']}")[name] for name in first}
+
+
 def test_no_list_reads_a_whole_table(filled):
     """By SQLite's own plan, for what grows without end; the few resources and the sums may be read whole."""
     connection = schema.open_for_reading(str(filled.database))
@@ -271,19 +300,27 @@ def test_no_list_reads_a_whole_table(filled):
         queries.traces(connection, asked(10, position), service="web")
         queries.traces(connection, asked(10, position), session_id=SESSION)
         queries.traces(connection, asked(10, position), failed=True)
+        queries.traces(connection, asked(10, position), service="web", session_id=SESSION)
         queries.sessions(connection, asked(10, position), None)
         queries.error_groups(connection, asked(10, position), None)
         queries.error_groups(connection, asked(10, position), "late", service="web", session=SESSION)
         queries.errors(connection, asked(10, position), group_id="x")
         queries.network(connection, asked(10, position), SESSION)
+        queries.console(connection, asked(10, position), SESSION)
+        queries.errors(connection, asked(10, position), ascending=True, session_id=SESSION)
     queries.logs(connection, asked(10), text="paid", service="web", level="error")
     queries.logs(connection, asked(10, "5"), text="paid")
+    queries.logs(connection, asked(10), text="paid", trace_id=f"{1:032x}")
+    queries.logs(connection, asked(10), text="paid", after=1, service="web", session_id=SESSION)
     queries.logs(connection, asked(10), since=3)
     queries.state(connection)
+    queries.arrived(connection, asked(10), None, None)
+    queries.arrived(connection, asked(10), 3, "x")
     queries.error(connection, 1)
     queries.trace(connection, f"{1:032x}")
     queries.session(connection, SESSION)
-    queries.chunk(connection, SESSION, 0, (5, 5))
+    queries.request(connection, SESSION, 1)
+    queries.chunks(connection, SESSION, 0, (5, 5))
     connection.set_trace_callback(None)
     assert len(statements) > 50
 
@@ -291,6 +328,9 @@ def test_no_list_reads_a_whole_table(filled):
         if statement.startswith(("PRAGMA", "--")):
             continue
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        # What the index on words does not know has to be found elsewhere, and not by reading all that have the words.
+        if "MATCH" in statement and re.search(r"trace_id = |time >= ", statement):
+            assert "logs_text.rowid BETWEEN" in statement
         for step in plan:
             # The first page of a list without a condition is an index's end; an index of failures holds few alone.
             whole = re.match(r"SCAN (logs|spans|errors|traces|requests|network|pages|chunks)\b", step)
@@ -300,6 +340,36 @@ def test_no_list_reads_a_whole_table(filled):
             sorts = step.startswith(("USE TEMP B-TREE FOR ORDER BY", "USE TEMP B-TREE FOR LAST"))
             assert not sorts or re.search("FROM (spans WHERE trace_id|error_groups)", statement), (statement, plan)
     connection.close()
+
+
+def test_a_search_of_traces_reads_an_index_alone(filled):
+    """One that finds nothing looks at all of them: an index has them together, in the order of the answer."""
+    connection = schema.open_for_reading(str(filled.database))
+    plans = {}
+    for name, given in {
+        "text": {"text": "nothing"},
+        "slower": {"slower": 10**6},
+        "service": {"text": "nothing", "slower": 10**6, "service": "web", "failed": True},
+        "failed": {"text": "nothing", "slower": 10**6, "failed": True},
+        "session": {"text": "nothing", "slower": 10**6, "service": "web", "session_id": SESSION, "failed": True},
+    }.items():
+        statements: list[str] = []
+        connection.set_trace_callback(statements.append)
+        assert queries.traces(connection, queries.Asked(10), **given)["items"] == []
+        connection.set_trace_callback(None)
+        (statement,) = statements
+        (step,) = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        (index,) = re.findall(r"USING INDEX (\w+)", step)
+        columns = {row[2] for row in connection.execute(f"PRAGMA index_info({index})")}
+        plans[name] = index, columns >= {"name", "end"}
+    connection.close()
+    assert plans == {
+        "text": ("traces_by_start", True),
+        "slower": ("traces_by_start", True),
+        "service": ("traces_by_service", True),
+        "failed": ("traces_by_failure", True),
+        "session": ("traces_by_session", False),  # there are few of one session
+    }
 
 
 def test_readers_see_whole_batches_and_write_nothing(filled):

@@ -179,6 +179,79 @@ def test_what_was_recorded_is_there_once(local, operation):
     assert local.api(f"error/{error['id']}")["moment"] == {"offset": 4.0, "recorded": True}
 
 
+def test_a_page_that_is_told_again_is_the_same_page(local):
+    name, there, elsewhere = session(), "http://localhost:3000/a", "http://localhost:3000/b"
+    start(local, name)
+    told = [(0, there), (500, there), (900, elsewhere), (1000, there), (1100, there)]
+    events = [event(at, 5, tag="Navigate", payload=url) for at, url in told]
+    local.push(name, 1, payload(events=[event(1, 4, href=there), *events[:2]]))
+    local.push(name, 2, payload(events=events[2:]))
+
+    found = local.api(f"sessions/{name}")
+
+    assert [(page["time"] - NOW, page["url"]) for page in found["pages"]] == [
+        (0, there),
+        (900, elsewhere),
+        (1000, there),
+    ]
+    (listed,) = local.api(f"sessions?text={name}")["items"]
+    assert listed["pages"] == 3
+
+
+def test_of_what_the_client_tells_without_words_there_are_some(local):
+    name = session()
+    recorded = payload(
+        messages=[
+            {"type": "warn", "time": NOW, "value": [], "attributes": '{"only":"an object"}'},
+            {"type": "warn", "time": NOW + 1, "value": ["text"], "attributes": '{"and":"an object"}'},
+            {"type": "warn", "time": NOW + 2, "value": [], "attributes": "{}"},
+        ],
+        errors=[
+            {"event": '"rejected"', "type": "window.onerror", "timestamp": NOW + 1},
+            {"event": "reported", "type": "custom", "timestamp": NOW + 2},
+            {"event": "ErrorBoundary: rendered", "type": "React.ErrorBoundary", "timestamp": NOW + 3},
+        ],
+    )
+
+    assert local.push(name, 1, recorded).status == 200
+
+    logs_ = reversed(local.api(f"logs?session={name}")["items"])
+    assert [(log["body"], log["attributes"].get("console.attributes")) for log in logs_] == [
+        ('{"only":"an object"}', '{"only":"an object"}'),
+        ("text", '{"and":"an object"}'),
+        ("", None),
+    ]
+    errors = local.api(f"sessions/{name}/errors")["items"]
+    assert sorted((error["type"], error["message"]) for error in errors) == [
+        ("Error", "rejected"),
+        ("Error", "reported"),
+        ("React.ErrorBoundary", "ErrorBoundary: rendered"),
+    ]
+
+
+def test_the_console_and_each_request_are_asked_for_alone(local):
+    name, other = session(), session()
+    said = [{"type": "log", "time": NOW + at, "value": [f'"{at}"']} for at in (5, 3, 1, 4)]
+    local.push(name, 1, payload(messages=said, resources=[resource(0, "one"), resource(9, "two")]))
+    local.push(other, 1, payload(messages=said[:1], resources=[resource(0, "other")]))
+    local.post("/v1/logs", logs({"body": "not the browser's", "attributes": {"highlight.session_id": name}}))
+
+    first = local.api(f"sessions/{name}/console?limit=3")
+    rest = local.api(f"sessions/{name}/console?limit=3&cursor={first['next']}")
+    assert [log["body"] for log in first["items"] + rest["items"]] == ["1", "3", "4", "5"]
+    assert rest["next"] is None
+
+    items = local.api(f"sessions/{name}/network")["items"]
+    assert sorted(items[0]) == sorted(
+        ["duration", "errors", "id", "kind", "logs", "method", "request_id", "start", "status", "traces", "url"]
+    )
+    for item, (at, request_id) in zip(items, ((0, "one"), (9, "two")), strict=True):
+        found = local.api(f"sessions/{name}/network/{item['id']}")
+        assert found == {"id": item["id"], "data": resource(at, request_id)}
+        assert local.request("GET", f"/api/sessions/{other}/network/{item['id']}").status == 404
+    assert local.request("GET", f"/api/sessions/{name}/network/{1 << 63}").status == 404
+
+
 def test_payloads_are_replayed_in_their_order_and_followed(local):
     name = session()
     for number, at in ((2, 2000), (1, 0), (3, 4000)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,12 +10,14 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 
 from highlight_autoinstrument import __version__
-from tests.support.local import environment, logs, program
-from tests.support.services import PATIENCE_SECONDS
+from highlight_autoinstrument.local import launchers, schema
+from tests.support.local import COMMAND, Local, environment, logs, program
+from tests.support.services import PATIENCE_SECONDS, wait_until
 
 
 def test_help_and_version_go_to_stdout(tmp_path):
@@ -22,7 +25,7 @@ def test_help_and_version_go_to_stdout(tmp_path):
         found = program(option, folder=tmp_path)
         assert (found.returncode, found.stderr) == (0, "")
         assert found.stdout.startswith("usage: highlight-local [OPTIONS]\n")
-        for name in ("--port", "--host", "--db", "--keep", "--version", "4318", "500MB"):
+        for name in ("--port", "--host", "--db", "--keep", "--while-used", "--version", "4318", "500MB"):
             assert name in found.stdout
         assert all(len(line) <= 100 for line in found.stdout.splitlines())
     assert program("--version", folder=tmp_path).stdout == f"highlight-local {__version__}\n"
@@ -35,6 +38,7 @@ def test_help_and_version_go_to_stdout(tmp_path):
         (["--nonsense"], "unknown option --nonsense; see highlight-local --help"),
         (["serve"], "unknown option serve; see highlight-local --help"),
         (["--port"], "--port needs a value: --port PORT"),
+        (["--while-used=1"], "--while-used takes no value"),
         (["--db", "--port", "1"], "--db needs a value: --db FILE"),
         (["--port", "http"], "--port must be a number from 0 to 65535, not http"),
         (["--port=65536"], "--port must be a number from 0 to 65535, not 65536"),
@@ -115,6 +119,41 @@ def test_a_database_that_cannot_be_used_is_said_in_one_line(tmp_path):
     assert later.stat().st_size < 10_000
 
 
+def test_a_database_of_each_earlier_version_is_brought_up_to_date_with_what_is_in_it(tmp_path):
+    new = tmp_path / "new.db"
+    schema.open_for_writing(str(new)).close()
+    for version in range(1, len(schema.MIGRATIONS)):
+        folder = tmp_path / f"version{version}"
+        folder.mkdir()
+        connection = sqlite3.connect(folder / "local.db", isolation_level=None)
+        for script in schema.MIGRATIONS[:version]:
+            connection.executescript(script)
+        connection.execute(f"PRAGMA user_version = {version}")
+        names = 'trace_id, span_id, name, kind, start, "end", status, status_message, service'
+        connection.execute(
+            f"INSERT INTO spans ({names}, attributes, events, links, resource_id)"
+            " VALUES (?, ?, 'GET /', 2, 5, 6, 2, '', 'web', '{}', '[]', '[]', 1)",
+            ("a" * 32, "b" * 16),
+        )
+        connection.close()
+
+        server = Local(folder)
+        assert [trace["name"] for trace in server.api("traces?text=GET&service=web&failed=1")["items"]] == ["GET /"]
+        assert server.stop() == 0
+        server.check()
+        assert tables(folder / "local.db") == tables(new)
+
+
+def tables(path):
+    """What is in a database: its version, and its tables and indexes as they were made."""
+    connection = sqlite3.connect(path)
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()
+        return version, sorted(connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall(), key=str)
+    finally:
+        connection.close()
+
+
 def test_by_default_the_database_is_in_the_users_data_folder(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "highlight_autoinstrument.local.command", "--port=0"],
@@ -151,9 +190,66 @@ def test_it_ends_orderly_with_all_that_it_took_and_goes_on_with_it(start):
     server.check()
     assert not server.database.with_name("local.db-wal").exists()
     connection = sqlite3.connect(server.database)
-    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
     connection.close()
 
     again = start()
     assert [log["body"] for log in again.api("logs")["items"]] == ["before the end"]
     assert again.stop() == 0
+
+
+def listening(path: str, port: int) -> socket.socket:
+    """A stream of events that has begun."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert connection.recv(100).startswith(b"HTTP/1.1 200")
+    return connection
+
+
+def test_while_used_it_ends_after_the_last_that_uses_it(tmp_path):
+    process = subprocess.Popen(
+        [COMMAND, "--while-used", "--port=0", "--db", str(tmp_path / "local.db")],
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        told = json.loads(process.stdout.readline())
+        assert process.stdout.read() == "", "it has a log"
+        port = int(told["url"].rpartition(":")[2])
+        log = str(tmp_path / "local.log")
+        mine = {"url": f"http://127.0.0.1:{port}", "process": process.pid, "log": log}
+        assert told == {**mine, "note": "", "started": True}
+        page = listening("/api/live", port)
+        first, second = (listening("/api/live?stay=1", port) for _ in range(2))
+
+        another = program("--while-used", folder=tmp_path)
+        assert (another.returncode, json.loads(another.stdout), another.stderr) == (0, mine, "")
+        first.close()
+        # Longer than it would wait, if it did: it is asked again and again until then.
+        until = time.monotonic() + launchers.GRACE_SECONDS * 2
+        wait_until(lambda: time.monotonic() > until or process.poll() is not None, what="for nothing")
+        assert process.poll() is None
+        second.close()
+        assert process.wait(PATIENCE_SECONDS) == 0
+        page.close()
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+    assert (tmp_path / "local.log").read_text() == ""
+    assert os.stat(tmp_path / "local.log").st_mode & 0o077 == 0, "others could read it"
+
+
+def test_while_used_it_ends_where_nobody_comes(tmp_path):
+    found = program("--while-used", "--port=0", "--db", str(tmp_path / "local.db"), folder=tmp_path)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert json.loads(found.stdout)["started"]
+
+
+def test_a_log_that_cannot_be_written_is_said_in_one_line(tmp_path):
+    (tmp_path / "local.log").mkdir()
+    found = program("--while-used", "--port=0", "--db", str(tmp_path / "local.db"), folder=tmp_path)
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr == f"highlight-local: {tmp_path / 'local.log'}: Is a directory\n"

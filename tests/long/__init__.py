@@ -9,6 +9,7 @@ REQUIREMENTS = [
     "gunicorn",
     "httpx",
     "opentelemetry-proto",
+    "packaging",  # gunicorn's worker for gevent
     "redis",
     "urllib3",
     "uvicorn[standard]",

@@ -20,7 +20,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from .services import BIN, PATIENCE_SECONDS, Response, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 PROTOBUF = "application/x-protobuf"
@@ -156,17 +156,17 @@ def traces(*spans: dict[str, Any], service: str = "api") -> bytes:
         span.end_time_unix_nano = given.get("end", span.start_time_unix_nano + 1_000_000)
         span.status.code = given.get("status", 0)
         span.attributes.extend(attributes(given.get("attributes", {})))
-        for name, values in given.get("events", ()):
-            event = span.events.add(name=name, time_unix_nano=span.start_time_unix_nano + 1000)
+        for name, values, *after in given.get("events", ()):  # nanoseconds after its start
+            event = span.events.add(name=name, time_unix_nano=span.start_time_unix_nano + (*after, 1000)[0])
             event.attributes.extend(attributes(values))
     return request.SerializeToString()
 
 
-def logs(*records: dict[str, Any], service: str = "api") -> bytes:
-    """An export of log records."""
+def logs(*records: dict[str, Any], service: str = "api", resource: dict[str, Any] | None = None) -> bytes:
+    """An export of log records; `resource`: more of its attributes."""
     request = ExportLogsServiceRequest()
     group = request.resource_logs.add()
-    group.resource.attributes.extend(attributes({"service.name": service}))
+    group.resource.attributes.extend(attributes({"service.name": service, **(resource or {})}))
     scope = group.scope_logs.add()
     for given in records:
         record = scope.log_records.add()
@@ -206,3 +206,12 @@ def program(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
         timeout=PATIENCE_SECONDS,
         check=False,
     )
+
+
+def shared(folder: Path) -> Iterator[Local]:
+    """A server for many tests; at its end it must have had nothing to complain about."""
+    server = Local(folder)
+    yield server
+    server.stop()
+    server.kill()
+    server.check()

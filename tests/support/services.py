@@ -119,7 +119,22 @@ class Response:
         return self.body.decode()
 
 
-class Service:
+class Written:
+    """What a process writes, into two files."""
+
+    stdout_path: Path
+    stderr_path: Path
+
+    @property
+    def stdout(self) -> str:
+        return self.stdout_path.read_text(errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        return self.stderr_path.read_text(errors="replace")
+
+
+class Service(Written):
     """A server process. `{port}` in the command is the port that it is to listen on; `PORT` says it as well."""
 
     def __init__(
@@ -133,8 +148,9 @@ class Service:
         bare: bool = False,
         wait: Callable[[Service], object] | str | None = "port",
         name: str = "service",
+        port: int | None = None,
     ) -> None:
-        self.port = free_port()
+        self.port = port or free_port()
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         for file, source in (files or {}).items():
@@ -193,14 +209,6 @@ class Service:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def stdout(self) -> str:
-        return self.stdout_path.read_text(errors="replace")
-
-    @property
-    def stderr(self) -> str:
-        return self.stderr_path.read_text(errors="replace")
-
-    @property
     def output(self) -> str:
         return f"--- stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
 
@@ -248,13 +256,14 @@ class Service:
         return connect(f"ws://127.0.0.1:{self.port}{path}", additional_headers=dict(headers or {}), **proxy)
 
     def raw(self, data: bytes, timeout: float = 10) -> bytes:
-        """Send bytes, and return all that comes back until the server hangs up or says nothing for a while."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
+        """Send bytes, and return all that comes back until the server hangs up or says no more for a while."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS) as connection:
             connection.sendall(data)
             received = b""
             try:
                 while chunk := connection.recv(65_536):
                     received += chunk
+                    connection.settimeout(timeout)
             except (TimeoutError, ConnectionResetError):
                 pass
             return received
