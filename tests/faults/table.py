@@ -17,6 +17,7 @@ DOORS = {
     "wsgi.Body.close": "the server calls it",
     "wsgi.SizedBody.__iter__": "the server calls it",
     "wsgi.SizedBody.__len__": "the server calls it",
+    "asgi._call": "is the application's call itself",
     "wsgi._call": "is the application's call itself",
     "context.Carried.__call__": "is the application's call itself",
     "loading.before_fork": "the interpreter calls it at a fork, and has nobody to raise to",
@@ -80,13 +81,18 @@ HANDED_ON = {
     "patching.hooked": "is what the library calls",
     "patching.Call.get": "is the application's argument",
     "patching.Call.__getitem__": "is the application's argument",
+    "wsgi._answered": "is what the server gets",
     "wsgi.application": "is what the server calls",
     "wsgi.called": "is what the server calls",
     "asgi.application": "is what the server calls",
     "outgoing.headers": "is what goes out",
+    "serving.Request.allowed": "is what goes out",
     "propagation.parse_tracestate": "is read anew by OpenTelemetry, which logs what it cannot read",
     "incoming.Work.attach": "is a token that OpenTelemetry alone can read",
 }
+
+# What sets one variable and returns: it has done so, or it has failed; it cannot fail after it.
+AT_ONCE = {"incoming.Work.attach"}
 
 
 @cache
@@ -109,6 +115,10 @@ def is_part(name: str, file: str, line: int) -> bool:
 
 def kinds(name: str, kind: str, wanted: tuple[str, ...]) -> list[str]:
     """Of the wanted kinds of faults those that a part can have."""
+    if name.endswith(".__init__"):  # it returns nothing as it is
+        wanted = tuple(each for each in wanted if each != "none")
+    if name in AT_ONCE:
+        wanted = tuple(each for each in wanted if each != "late")
     if kind == "async generator" or (name in HANDED_ON and kind != "generator"):
         wanted = tuple(each for each in wanted if each not in ("none", "number", "text", "object"))
     if kind == "generator":

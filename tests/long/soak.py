@@ -46,7 +46,7 @@ def run(server: str, requests: int) -> bool:
 
     with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
         folder = Path(temporary)
-        broker = stack.enter_context(brokers.redis(folder)) if server in WORKERS else ""
+        broker = next(stack.enter_context(brokers.redis(folder))) if server in WORKERS else ""
         result = soak(server, requests, folder, broker)
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(result.load.outcomes.items()))
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(result.checked.records.items()))

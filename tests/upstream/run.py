@@ -180,13 +180,16 @@ def run(suite: Suite, python: str, source: Path, launcher: str) -> dict[str, str
         arguments += ["--junit-xml", str(report)]
     command = [python, str(HERE / "outcomes.py"), str(report), module, *arguments]
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HIGHLIGHT_", "OTEL_"))}
-    environ = {**inherited, "PYTHONHASHSEED": "0", "UPSTREAM_WARM": suite.warm, **suite.environ}
+    path = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"  # tests start the library's own commands
+    environ = {**inherited, "PATH": path, "PYTHONHASHSEED": "0", "UPSTREAM_WARM": suite.warm, **suite.environ}
     receiver = Receiver()
     if launcher:
         command.insert(0, str(Path(python).with_name(launcher)))
         environ.update(HIGHLIGHT_PROJECT_ID="1", HIGHLIGHT_OTLP_ENDPOINT=receiver.url)
     said = report.with_suffix(".txt")
-    with open(said, "w") as output:
+    # What the tests leave in the folder for temporary files, the next run shall not find there.
+    with open(said, "w") as output, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        environ["TMPDIR"] = folder
         process = subprocess.Popen(
             command,
             cwd=source,

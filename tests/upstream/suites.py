@@ -101,6 +101,10 @@ SUITES = {
         "t/unit/app/test_log.py t/unit/app/test_amqp.py",
         warm="after each test, it compares the threads with those before the first",
         remove="celery",
+        excused={
+            "t/unit/app/test_app.py::t.unit.app.test_app.test_App::test_duplicate_task_name_warns_once_per_name": "it "
+            "counts warnings, and those of files that tests before it left open come when the garbage collector runs"
+        },
     ),
     "huey": Suite("huey==3.5.4", "peewee redis", command="unittest huey.tests", redis=True),
     "rest_framework": Suite(
@@ -149,6 +153,86 @@ SUITES = {
     ),
     "engineio": Suite(
         "python-engineio==4.15.1", "pytest pytest-cov pytest-asyncio aiohttp tornado requests websocket-client eventlet"
+    ),
+    "urllib3": Suite(
+        "urllib3==2.8.0",
+        "urllib3[brotli,h2,socks,zstd] anyio[trio] httpx hypercorn pytest pytest-socket pytest-timeout quart quart-trio "
+        "trio cryptography idna pyopenssl trustme",
+        # The probe's threads wait for each other for ever, bare as well.
+        command="pytest test -m 'not requires_network' -k 'not test_http2_probe_blocked_per_thread'",
+        remove="src",
+    ),
+    "gunicorn": Suite(
+        "gunicorn==27.0.1",
+        "gunicorn[gevent,http2,tornado] pytest pytest-asyncio pytest-cov coverage uvloop httpx[http2] inotify",
+        remove="gunicorn",
+    ),
+    "aiohttp": Suite(
+        "aiohttp==3.14.5",
+        "aiohttp[speedups] blockbuster freezegun gunicorn isal proxy.py pytest pytest-cov pytest-mock pytest-timeout "
+        "pytest-xdist pytest-codspeed python-on-whales trustme uvloop zlib-ng re-assert",
+        # Fast: without a garbage collection after each test, which takes far longer than the tests.
+        command="pytest tests --aiohttp-fast --override-ini=addopts= -m 'not dev_mode and not autobahn and not internal'",
+        remove="aiohttp",
+    ),
+    "kombu": Suite(
+        "kombu==5.7.0",
+        "kombu[redis,yaml,msgpack,sqlalchemy,consul,zookeeper,sqs] brotli zstandard pytest pytest-freezer pytest-rerunfailures "
+        "hypothesis pymongo pyro4 boto3 urllib3 setuptools<81",
+        command="pytest t/unit --ignore=t/unit/transport/test_azurestoragequeues.py --ignore=t/unit/transport/test_gcpubsub.py",
+        remove="kombu",
+    ),
+    "rq": Suite(
+        "rq==3.0.0",
+        "psutil pytest pytest-cov croniter",
+        redis=True,
+        remove="rq",
+        # It gives a process 0.75 s to end; if that is too short, it waits for ever in the end, bare as well.
+        left_out=["tests/test_worker_pool.py::TestWorkerPool::test_check_workers"],
+    ),
+    "hypercorn": Suite(
+        "hypercorn==0.18.0",
+        "hypercorn[h3,trio,uvloop] httpx hypothesis mock pytest pytest-asyncio pytest-cov pytest-trio trio",
+        remove="src",
+    ),
+    "sanic": Suite(
+        "sanic==25.12.1",
+        "sanic-testing pytest pytest-asyncio pytest-xdist pytest-benchmark beautifulsoup4 chardet<4 docutils pygments uvicorn "
+        "cryptography slotscheck aioquic mypy websockets<16",
+        remove="sanic",
+    ),
+    "fastapi": Suite(
+        "fastapi==0.165.0",
+        "fastapi[all] anyio[trio] dirty-equals flask inline-snapshot logfire opentelemetry-instrumentation-fastapi "
+        "pwdlib[argon2] pyjwt pytest<9.2 pytest-codspeed pytest-cov pytest-timeout pytest-xdist sentry-sdk sqlmodel "
+        "strawberry-graphql a2wsgi python-slugify ruff mypy ty coverage",
+        remove="fastapi",
+        environ={"PYTHONPATH": "./docs_src"},
+        excused={
+            f"tests/test_telemetry/{file}.py::tests.test_telemetry.{file}::{test}": "a log record of an application without "
+            "tracing has the trace of OpenTelemetry's context, which is a context variable: a unit of work has one"
+            for file, test in (
+                ("test_exceptions", "test_independent_log_configuration[logs_only]"),
+                ("test_websockets", "test_unexpected_exception[cleanup-logs_only]"),
+                ("test_websockets", "test_unexpected_exception[dependency-logs_only]"),
+                ("test_websockets", "test_unexpected_exception[endpoint-logs_only]"),
+            )
+        }
+        | {
+            "tests/test_telemetry/test_data.py::tests.test_telemetry.test_data::"
+            f"test_excluded_request_does_not_use_outer_telemetry[{kind}-False]": "it looks at the parent of a span of "
+            "the application's: in a request inside another one that is our span for the inner request"
+            for kind in ("asyncio", "trio")
+        },
+    ),
+    "redis": Suite(
+        "redis==8.1.0",
+        "redis[hiredis] cachetools pybreaker numpy xxhash ujson uvloop aiohttp pytest pytest-asyncio pytest-cov "
+        "pytest-timeout redis-entraid opentelemetry-sdk cryptography mock",
+        command="pytest tests -m 'not onlycluster and not ssl and not redismod and not cp_integration and not "
+        "multidb_integration and not replica and not experimental' --ignore=tests/test_scenario --ignore=tests/test_ssl.py",
+        redis=True,
+        remove="redis",
     ),
 }
 
