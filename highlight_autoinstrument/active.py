@@ -10,20 +10,18 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .context import Unit
-
-# Set by context.py, which the first unit of work loads.
-current_unit: Callable[[], Unit | None] | None = None
+    from .recording import Span
 
 
-def current() -> Unit | None:
-    """The unit of work that this code runs in."""
-    if current_unit is None:
-        return None
-    try:
-        return current_unit()
-    except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
-        guard.broken("the unit of work", error)
-        return None
+def _none_yet() -> None:
+    return None
+
+
+# Whether there may have been a unit of work in this process; the one that the code which asks runs in, and its span, if
+# it will be sent. Set by context.py, which the first unit of work loads.
+begun = False
+current: Callable[[], Unit | None] = _none_yet
+span: Callable[[], Span | None] = _none_yet
 
 
 _OWN = "_highlight_own"

@@ -5,20 +5,21 @@ from __future__ import annotations
 import sys
 
 from . import active, config
-from .later import context, cors, errors, incoming, spans
-from .patching import guarded, hide_frame, hooked, replace, wrap
+from .later import context, cors, errors, incoming, propagation, spans, unread
+from .patching import Switch, guarded, hide_frame, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from typing import Any
 
+    from opentelemetry.context import Context
+
+    from .context import Asked
     from .incoming import Work
-    from .patching import Call
 
     Message = dict[str, Any]
 
-MARK = "highlight.request"  # in the scope: the Request that the server, or a framework further out, has begun
 MOUNTED = "highlight.mounted"  # in the scope: the template of the path that the application is mounted under
 STARTS = ("http.response.start", "websocket.http.response.start")
 _HEADERS = frozenset(
@@ -35,69 +36,133 @@ _HEADERS |= _LISTS.keys()
 
 def application(app: Callable[..., Any]) -> Callable[..., Any]:
     """Return an ASGI 3 application that serves each request of `app` as a unit of work; for servers."""
-    if getattr(app, "__highlight__", None) is serve:
+    if getattr(app, "__highlight__", None) is serving:
         return app
 
     async def asgi_application(scope: Any, receive: Any, send: Any) -> Any:
-        return await app(scope, receive, send)
-
-    return hooked(asgi_application, serve, "ASGI")
-
-
-def serve_calls(owner: type) -> None:
-    """Serve each request of a class of ASGI 3 applications as a unit of work; for frameworks."""
-    wrap(owner, "__call__", serve)
-    replace(owner, "__call__", _declared)
-
-
-def _declared(call: Callable[..., Any]) -> Callable[..., Any]:
-    # Servers call an application without arguments, and take it for a factory unless that raises before it is awaited.
-    async def __call__(self: Any, scope: Any, receive: Any, send: Any) -> Any:  # noqa: N807
         try:
-            return await call(self, scope, receive, send)
+            return await _SERVED(app, scope, receive, send)
         except BaseException as error:
             hide_frame(error, __file__)
             raise
 
+    asgi_application.__highlight__ = serving  # type: ignore[attr-defined]
+    return asgi_application
+
+
+def serve_calls(owner: type) -> None:
+    """Serve each request of a class of ASGI 3 applications as a unit of work; for frameworks and servers."""
+    replace(owner, "__call__", serving)
+
+
+def serving(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `call`, a method that takes scope, receive and send, serving each request as a unit of work.
+
+    A function of its own, and no hook: nothing is called more often. Servers call an application without arguments,
+    and take it for a factory unless that raises before it is awaited: it declares those that it has to have.
+    """
+    switch = Switch("ASGI", _opened)
+
+    async def __call__(self: Any, scope: Any, receive: Any, send: Any, *more: Any) -> Any:  # noqa: N807
+        request = None
+        if switch.on:
+            try:
+                request = _opened(scope, send)
+            except Exception as error:  # noqa: BLE001 - the guard
+                try:
+                    switch.fail(error)
+                except RecursionError as deeper:
+                    if deeper is error:
+                        raise
+        if type(request) is not Request:
+            try:
+                return await call(self, scope, receive, send, *more)
+            except BaseException as error:
+                hide_frame(error, __file__)
+                raise
+        token = context.attach(request.context)
+        try:
+            return await call(self, scope, receive, request.send, *more)
+        except BaseException as error:
+            hide_frame(error, __file__)
+            failed(request, error)
+            raise
+        finally:
+            context.detach(token)
+            closed(request, scope)
+
     return __call__
 
 
-def serve(call: Call) -> Generator[None, Any, None]:
-    """Hook for an ASGI application's call, which has the arguments scope, receive and send."""
-    scope = call["scope"]
-    if scope["type"] not in ("http", "websocket") or MARK in scope:
-        return
-    outer = _handed_on(scope)
-    request = Request(scope, call["send"], outer)
-    scope[MARK] = request
-    call["send"] = request.send
-    work = request.work
-    token = work.attach()
+def _call(app: Callable[..., Any], scope: Any, receive: Any, send: Any) -> Any:
     try:
-        yield
+        return app(scope, receive, send)
     except BaseException as error:
-        work.fail(error)
+        hide_frame(error, __file__)
         raise
-    finally:
-        work.detach(token)
-        scope.pop(MARK, None)
-        request.forget()
-        if outer is None:
-            # What runs after the answer (background tasks) belongs to the request, but does not make it longer.
-            work.unit.span.end(request.ended_ns)
+
+
+def _opened(scope: dict[str, Any], send: Callable[[Message], Awaitable[None]]) -> Request | None:
+    """Begin a request or a websocket; None for what is neither, or has begun already."""
+    kind = scope["type"]
+    if type(kind) is Mark or kind not in ("http", "websocket"):
+        return None
+    request = Request(scope, send, _handed_on(scope))
+    scope["type"] = request.mark = mark = Mark(kind)
+    mark.request = request
+    return request
+
+
+_SERVED = serving(_call)
+
+
+@guarded
+def failed(request: Request, error: BaseException) -> None:
+    """Report an exception that left the application."""
+    request.work.fail(error)
+
+
+@guarded
+def closed(request: Request, scope: dict[str, Any]) -> None:
+    """End a request, and have its scope be as it was."""
+    mark = request.mark
+    mark.request = None  # the application may have a copy of the scope, and is not to keep the request by it
+    if scope.get("type") is mark:
+        scope["type"] = str(mark)
+    request.close()
 
 
 def _handed_on(scope: dict[str, Any]) -> Work | None:
     """The request that is being served already, where it came as a serverless platform's event and is handed on."""
     unit = active.current()
-    if unit is None or unit.span.end_ns or "faas.name" not in unit.span.attributes:
+    if unit is None or unit.asked is None or unit.span.end_ns or "faas.name" not in unit.span.attributes:
         return None
-    served = unit.span.attributes
-    if served.get("http.request.method") != scope.get("method"):
-        return None
-    if not served.get("url.path", "").endswith(scope.get("path", "")):
+    method, _, path = unit.asked
+    if method != scope.get("method") or not path.endswith(scope.get("path", "")):
         return None
     return incoming.Work(unit, context.snapshot())
+
+
+class Mark(str):
+    """The type in the scope of a request that the server, or a framework further out, has begun to serve.
+
+    A key of our own would be seen: applications copy a scope, send it elsewhere, and write all of it as JSON.
+    """
+
+    __slots__ = ("request",)
+    request: Request | None  # None: it is over
+
+    def __deepcopy__(self, memo: object) -> Mark:
+        return self  # what is given a copy of the scope serves the same request
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
+def served(scope: Any) -> Request | None:
+    """Return the request that a scope is of, while it is being served."""
+    kind = (scope or {}).get("type")
+    return kind.request if type(kind) is Mark else None
 
 
 def name_by_route(scope: dict[str, Any], template: str) -> None:
@@ -105,15 +170,54 @@ def name_by_route(scope: dict[str, Any], template: str) -> None:
     spans.set_route(scope.get("method", "GET"), scope.get(MOUNTED, "") + template)
 
 
+def naming(template: Callable[[Any, Any], str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """What replaces a route's method that takes scope, receive and send, and names the span, where one will be sent.
+
+    `template` says it of the route and the scope.
+    """
+
+    @guarded
+    def name(route: Any, scope: Any) -> None:
+        name_by_route(scope, template(route, scope))
+
+    def make(handle: Callable[..., Any]) -> Callable[..., Any]:
+        async def named(self: Any, scope: Any, *args: Any, **kwargs: Any) -> Any:
+            if active.span() is not None:
+                name(self, scope)
+            try:
+                return await handle(self, scope, *args, **kwargs)
+            except BaseException as error:
+                hide_frame(error, __file__)
+                raise
+
+        return named
+
+    return make
+
+
 class Request:
     """A request that is being answered."""
 
-    __slots__ = ("_asked", "_handled", "_origin", "_send", "ended_ns", "raised", "work")
+    __slots__ = (
+        "_asked",
+        "_handed_on",
+        "_handled",
+        "_origin",
+        "_send",
+        "_work",
+        "context",
+        "ended_ns",
+        "mark",
+        "raised",
+    )
+
+    mark: Mark
 
     def __init__(
         self, scope: dict[str, Any], send: Callable[[Message], Awaitable[None]], work: Work | None = None
     ) -> None:
         self._send = send
+        self._handed_on = work is not None
         self._asked: tuple[str, ...] = ()
         self._origin: str | None = None
         self.ended_ns: int | None = None
@@ -127,16 +231,44 @@ class Request:
                     headers[name] += _LISTS[name] + value
                 else:
                     headers.setdefault(name, value)
-        self.work = work or begin(scope, headers)
         preflight = scope.get("method") == "OPTIONS" and b"access-control-request-method" in headers
+        inside = None if work is not None or preflight else _put_off(scope, headers)
+        if type(inside) is unread.Unread:
+            self._work = None
+            self.context: Context = inside
+        else:
+            self._work = work = work or begin(scope, headers)
+            self.context = work.context
         if preflight and config.get().cors:
             scope["headers"], self._asked = cors.hide_bytes(given)
             self._origin = headers.get(b"origin", b"").decode("latin-1") or None
 
+    @property
+    def work(self) -> Work:
+        """The unit of work, which begins now if nobody has asked for it before."""
+        if self._work is None:
+            self._work = incoming.Work(context.begun_in(self.context), self.context)
+        return self._work
+
     async def send(self, message: Message) -> None:
         """Note what the application answers, and pass it on."""
-        changed = observe(self, message)
-        await self._send(changed if isinstance(changed, dict) else message)
+        status = message.get("status") if isinstance(message, dict) else None
+        if self._work is not None or (isinstance(status, int) and status >= 500):  # else nobody is told
+            changed = observe(self, message)
+            if isinstance(changed, dict):
+                message = changed
+        await self._send(message)
+
+    def close(self) -> None:
+        """End the request, and let go of exceptions, whose tracebacks hold whatever was at work."""
+        self._handled = self.raised = None
+        if self._handed_on:
+            return  # whoever has begun it will
+        if type(self.context) is not unread.Unread:
+            # What runs after the answer (background tasks) belongs to the request, but does not make it longer.
+            self.work.unit.span.end(self.ended_ns)
+        elif sys.getrefcount(self.context) > unread.ALONE:
+            unread.keep(self.context)
 
     def note(self, message: Message) -> Message | None:
         """Read a message of the application's; return one to send in its place, or None."""
@@ -156,10 +288,6 @@ class Request:
         elif kind == "http.response.body" and not message.get("more_body"):
             self.ended_ns = span.now_ns()
         return None
-
-    def forget(self) -> None:
-        """Let go of exceptions, whose tracebacks hold whatever was at work."""
-        self._handled = self.raised = None
 
     def note_raised(self) -> None:
         """Remember the exception that is being handled: one that an answer is made of is answered while it is."""
@@ -200,23 +328,49 @@ def _host(address: Any) -> str | None:
     return str(address[0]) if address and isinstance(address, (list, tuple)) else None
 
 
+def _put_off(scope: dict[str, Any], headers: dict[bytes, bytes]) -> Context | None:
+    """The context of a request that no span will be sent of; None for others."""
+    if dict.__len__(context.get_current()):
+        return None
+    method = scope.get("method", "GET")
+    return unread.put_off(method, spans.SERVER, _getter(headers), propagation.NAMES, _asked, _place, scope, headers)
+
+
 def begin(scope: dict[str, Any], headers: dict[bytes, bytes]) -> Work:
     """Begin the unit of work of a request or a websocket."""
-    from opentelemetry.trace import SpanKind
+    get = _getter(headers)
+    method, host, path = asked = _asked(_place(scope, headers))
 
+    def attributes() -> dict[str, Any]:
+        query = scope.get("query_string")
+        return spans.http_server(
+            method,
+            scope.get("scheme", "http"),
+            host,
+            path,
+            query.decode("latin-1") if isinstance(query, bytes) else query or "",
+            _host(scope.get("client")),
+            get("user-agent"),
+        )
+
+    work = incoming.begin(method, spans.SERVER, get, attributes)
+    work.unit.asked = asked
+    return work
+
+
+def _getter(headers: dict[bytes, bytes]) -> Callable[[str], str | None]:
     def get(name: str) -> str | None:
         value = headers.get(name.encode())
         return None if value is None else value.decode("latin-1")
 
-    method = scope.get("method", "GET")  # a websocket begins with a GET
-    query = scope.get("query_string")
-    attributes = spans.http_server(
-        method,
-        scope.get("scheme", "http"),
-        get("host") or _host(scope.get("server")) or "",
-        scope.get("path", ""),
-        query.decode("latin-1") if isinstance(query, bytes) else query or "",
-        _host(scope.get("client")),
-        get("user-agent"),
-    )
-    return incoming.begin(method, SpanKind.SERVER, get, attributes)
+    return get
+
+
+def _place(scope: dict[str, Any], headers: dict[bytes, bytes]) -> tuple[str, bytes | None, Any, str]:
+    return scope.get("method", "GET"), headers.get(b"host"), scope.get("server"), scope.get("path", "")
+
+
+def _asked(place: tuple[str, bytes | None, Any, str]) -> Asked:
+    """Method, host and path; a websocket begins with a GET."""
+    method, host, server, path = place
+    return method, (host.decode("latin-1") if host else _host(server)) or "", path

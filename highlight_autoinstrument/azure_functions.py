@@ -130,7 +130,7 @@ def join(call: Call) -> Generator[None, Any, None]:
     """
     request = yield
     own = active.current()
-    served = (getattr(request, "scope", None) or {}).get(asgi.MARK)
+    served = asgi.served(getattr(request, "scope", None))
     if own is None or served is None:
         return
     own.span.silent = True

@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 _variable: Any = getattr(getattr(otel, "_RUNTIME_CONTEXT", None), "_current_context", None)
 _is_variable = isinstance(_variable, contextvars.ContextVar)
 get_current: Callable[[], Context] = _variable.get if _is_variable else otel.get_current
-_attach: Callable[[Context], Any] = _variable.set if _is_variable else otel.attach
+set_current: Callable[[Context], Any] = _variable.set if _is_variable else otel.attach  # unguarded, for hot paths
+reset: Callable[[Any], object] = _variable.reset if _is_variable else otel.detach  # the same; raises what stands below
+NOT_HERE = (ValueError, RuntimeError)  # where a token is given back in another context, or twice
 
 _SPAN_KEY = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, otel.Context())))
 _KEY = otel.create_key("highlight-unit")
+CAME = otel.create_key("highlight-came")  # what came in, of a unit of work that nobody has asked for: see unread.py
 _CARRIED = otel.create_key("highlight-carried")
 _SEALED = otel.create_key("highlight-sealed")
+IN_UNIT = (_SPAN_KEY, _KEY)  # what a unit of work puts into its context
+_OURS = {*IN_UNIT, CAME, _CARRIED, _SEALED}
 _SUPPRESSED = "suppress_instrumentation"  # how OpenTelemetry's own exporters ask to be left alone
 
 
@@ -41,42 +46,111 @@ class HighlightRequest(NamedTuple):
     request_id: str | None
 
 
+Asked = tuple[str, str, str]  # an HTTP request's method, host and path
+
+
+class Stamp(dict[str, str]):
+    """What every record of a unit of work is stamped with, and the same as the encoder has written it last.
+
+    No key is ever taken away, and what changes one adds others after it (`Unit.take`): their number says whether what
+    was written is still all, whichever threads are at it. Exceptions hold one, and may be unpickled where this package
+    is not: it is pickled as a plain dict.
+    """
+
+    on_logs: tuple[int, bytes] | None = None
+    on_spans: tuple[int, bytes] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+def _stamp(stamp: Stamp, ids: HighlightRequest | None, trace_id: str | None) -> Stamp:
+    # First, since it may be there already: see Stamp.
+    if trace_id is not None:
+        stamp["highlight.trace_id"] = trace_id
+    if ids is not None and ids.session_id is not None:
+        stamp["highlight.session_id"] = ids.session_id
+    if ids is not None and ids.request_id is not None:
+        stamp["highlight.request_id"] = ids.request_id
+    return stamp
+
+
 class Unit:
     """A unit of work: a request, a message, a task, a `trace()`. Spans and headers go out only inside one.
 
     `span` is the unit's own span, the outermost in this process. `trace_id` is what Highlight joins a browser's
     request and a backend's error by; it is the same on every record of the unit, or on none. `request` is what a server
-    that speaks neither WSGI nor ASGI is answering.
+    that speaks neither WSGI nor ASGI is answering, `asked` what an HTTP request asks for.
     """
 
-    __slots__ = ("attributes", "ids", "request", "span", "trace_id")
+    __slots__ = ("asked", "ids", "request", "span", "stamp", "trace_id")
 
     span: Span
 
     def __init__(self, ids: HighlightRequest | None, trace_id: str | None) -> None:
         self.request: Request | None = None
-        # What every record of the unit is stamped with: one dict for all of them.
-        self.attributes: dict[str, str] = {}
-        self.take(ids, trace_id)
-
-    def take(self, ids: HighlightRequest | None, trace_id: str | None) -> None:
-        """Have ids: from the beginning, or as soon as they are known."""
+        self.asked: Asked | None = None
         self.ids = ids
         self.trace_id = trace_id
-        if ids is not None and ids.session_id is not None:
-            self.attributes["highlight.session_id"] = ids.session_id
-        if ids is not None and ids.request_id is not None:
-            self.attributes["highlight.request_id"] = ids.request_id
-        if trace_id is not None:
-            self.attributes["highlight.trace_id"] = trace_id
+        self.stamp: Stamp | None = None  # a unit of which nothing is recorded needs none
+
+    @property
+    def attributes(self) -> Stamp:
+        """What each of its records is stamped with: one for all of them."""
+        stamp = self.stamp
+        return self._stamped() if stamp is None else stamp
+
+    def _stamped(self) -> Stamp:
+        while True:
+            known = self.ids, self.trace_id
+            stamp = self.stamp = _stamp(Stamp(), *known)
+            if (self.ids, self.trace_id) == known:  # else another thread has been told more meanwhile
+                return stamp
+
+    def take(self, ids: HighlightRequest, trace_id: str | None) -> None:
+        """Have ids that came late."""
+        self.trace_id = trace_id
+        self.ids = ids
+        if self.stamp is not None:
+            _stamp(self.stamp, ids, trace_id)
+
+
+def again(span: Span, ids: HighlightRequest | None, trace_id: str | None, stamp: Stamp | None) -> Unit:
+    """A unit that says the same as the one whose span this is, which may be gone."""
+    unit = Unit(ids, trace_id)
+    unit.span = span
+    unit.stamp = stamp
+    return unit
 
 
 def current() -> Unit | None:
     """The unit of work that this code runs in."""
-    return unit_of(get_current())
+    try:
+        context = get_current()
+        if not context:
+            return None
+        unit = context.get(_KEY)
+        return unit if type(unit) is Unit else unit_of(context)
+    except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
+        guard.broken("the unit of work", error)
+        return None
 
 
-active.current_unit = current
+def sampled_span() -> Span | None:
+    """The span of the unit of work that this code runs in; None where none will be sent of it."""
+    try:
+        if dict.__contains__(get_current(), CAME):
+            return None  # without looking into it: see unread.py
+        unit = current()
+    except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
+        guard.broken("the unit of work", error)
+        return None
+    return unit.span if unit is not None and unit.span.sampled else None
+
+
+active.begun = True
+active.current = current
+active.span = sampled_span
 
 
 def unit_of(context: Context) -> Unit | None:
@@ -86,6 +160,14 @@ def unit_of(context: Context) -> Unit | None:
         # One that OpenTelemetry's API has begun is known by its span alone.
         unit = getattr(context.get(_SPAN_KEY), "unit", None)
     return unit if isinstance(unit, Unit) else None
+
+
+def begun_in(context: Context) -> Unit:
+    """The same of one that has it."""
+    unit = unit_of(context)
+    if unit is None:
+        raise LookupError
+    return unit
 
 
 def carried(context: Context | None = None) -> Unit | None:
@@ -99,9 +181,49 @@ def carrying(unit: Unit, context: Context | None) -> Context:
     return otel.set_value(_CARRIED, unit, context)
 
 
+def is_context(value: object) -> bool:
+    """Whether something can be made the current context."""
+    return isinstance(value, otel.Context)
+
+
 def holding(unit: Unit, context: Context | None = None) -> Context:
     """A copy of an OpenTelemetry context (the current one), with a unit of work and its span in it."""
     return otel.Context({**(get_current() if context is None else context), _KEY: unit, _SPAN_KEY: unit.span})
+
+
+def without_unit(context: Context) -> Context:
+    """A copy of a context that has what the application keeps there, and nothing of ours."""
+    return otel.Context({key: value for key, value in context.items() if key not in _OURS})
+
+
+def fill(context: Context, unit: Unit) -> None:
+    """Put a unit of work into a context that is there already, unless another thread has."""
+    first: Any = dict.setdefault(context, _KEY, unit)
+    dict.setdefault(context, _SPAN_KEY, first.span)
+
+
+def reading() -> Context:
+    """The current context as it is without us, for whoever reads headers: some compare it with what they have read."""
+    found = get_current()
+    if getattr(found.get(_SPAN_KEY), "unit", None) is None:
+        return found
+    return otel.Context({key: value for key, value in found.items() if key != _SPAN_KEY})
+
+
+def continuing(extracted: Context) -> Context | None:
+    """A context that was read from the headers of the present unit of work, with that unit in it; None for others.
+
+    It may be a new one, with nothing in it but what was read. Whoever makes it the current one has not left the unit.
+    """
+    unit = current()
+    if unit is None:
+        return None
+    if extracted.get(_KEY) is unit:  # a copy of the current one
+        return None if _SPAN_KEY in extracted else otel.Context({**extracted, _SPAN_KEY: trace.get_current_span()})
+    read, span = trace.get_current_span(extracted).get_span_context(), unit.span
+    if read.is_valid and (read.trace_id, read.span_id) != (span.trace_id, span.parent_id):
+        return None  # another's, such as a message's
+    return otel.Context({**extracted, _KEY: unit})
 
 
 def with_span(span: trace.Span) -> Context:
@@ -133,7 +255,7 @@ def empty() -> Context:
 def attach(context: Context) -> object:
     """Make a context the current one, until `detach` is given the token that this returns."""
     try:
-        return _attach(context) if isinstance(context, otel.Context) else None
+        return set_current(context) if isinstance(context, otel.Context) else None
     except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
         guard.broken("the context", error)
         return None
@@ -148,12 +270,8 @@ def detach(token: Any) -> None:
     if token is None:
         return
     try:
-        variable = getattr(token, "var", None)
-        if variable is None:
-            otel.detach(token)
-        else:
-            variable.reset(token)
-    except (ValueError, RuntimeError):
+        reset(token)
+    except NOT_HERE:
         pass
     except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
         guard.broken("the context", error)
@@ -201,19 +319,33 @@ def give(greenlet: Any) -> None:
     """
     if greenlet.gr_context is None:
         inside = contextvars.Context()
-        inside.run(_attach, get_current())
+        inside.run(set_current, get_current())
         greenlet.gr_context = inside
 
 
 def current_span() -> trace.Span:
     """OpenTelemetry's current span, ours or another's."""
-    span = get_current().get(_SPAN_KEY)
-    return span if isinstance(span, trace.Span) else trace.INVALID_SPAN
+    return span_of(get_current())
+
+
+def span_of(context: Context) -> trace.Span:
+    """The same of any context."""
+    span = context.get(_SPAN_KEY)
+    return span if span is not None and isinstance(span, trace.Span) else trace.INVALID_SPAN
 
 
 def span_context(trace_id: int, span_id: int, flags: int) -> trace.SpanContext:
     """The ids of a span elsewhere in OpenTelemetry's form, as a link needs them."""
     return trace.SpanContext(trace_id, span_id, True, trace.TraceFlags(flags))
+
+
+def ids_in(unit: Unit) -> tuple[int, int, int]:
+    """Trace id, span id and flags of the span that code of a unit of work runs in."""
+    span = get_current().get(_SPAN_KEY)
+    if getattr(span, "unit", None) is not None:  # ours
+        own: tuple[int, int, int] = span.parent  # type: ignore[attr-defined]
+        return own
+    return span_ids(current_span()) or unit.span.parent
 
 
 def span_ids(span: trace.Span) -> tuple[int, int, int] | None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import context as otel
-from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from . import context, errors, guard, propagation, spans
 from .context import HighlightRequest, Unit
+from .propagation import NAMES
 from .recording import Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from opentelemetry import trace
     from opentelemetry.context import Context
+
+    from .propagation import Names
 
 
 class Work:
@@ -24,9 +26,11 @@ class Work:
 
     __slots__ = ("context", "unit")
 
-    def __init__(self, unit: Unit, context: Context) -> None:
+    def __init__(self, unit: Unit, inside: Context) -> None:
+        if not context.is_context(inside):
+            raise TypeError(inside)  # before it becomes the application's current one
         self.unit = unit
-        self.context = context
+        self.context = inside
 
     def attach(self) -> object:
         """Make this the unit of work that the following code runs in; give what this returns to `detach`."""
@@ -41,26 +45,42 @@ class Work:
             errors.record_in(self.unit, error)
 
 
-def begin(name: str, kind: SpanKind, get: Callable[[str], str | None], attributes: dict[str, Any]) -> Work:
+def begin(
+    name: str,
+    kind: SpanKind,
+    get: Callable[[str], str | None],
+    attributes: dict[str, Any] | Callable[[], dict[str, Any]],
+    names: Names = NAMES,
+) -> Work:
     """Begin a unit of work.
 
-    `get` returns what came in under a header of that name (lower case), or None.
+    `get` returns what came in under a header, or None; it is asked for the `names`, in lower case unless others are
+    given. The attributes may be a function, which is called only where the span will be sent.
     """
-    if spans.RECORDED and kind is SpanKind.SERVER and "http.request.method" in attributes:
-        for header in spans.RECORDED:
-            value = get(header)
-            if value is not None:
-                attributes[f"http.request.header.{header}"] = [value]
-    ids, parent = read(get)
-    state = propagation.parse_tracestate(get("tracestate")) if parent is not None else None
-    if guard.debugging:
-        guard.debug(f"{name} {attributes.get('url.path', '')}: {_told(ids, parent, get)}")
-    return start(name, kind, ids, parent, attributes, state)
+    ids, parent = read(get, names)
+    state = propagation.parse_tracestate(get(names.tracestate)) if parent is not None else None
+    work = start(name, kind, ids, parent, attributes if isinstance(attributes, dict) else {}, state)
+    span = work.unit.span
+    if "http.request.method" in span.attributes:
+        method, host, path = map(span.attributes.get, ("http.request.method", "server.address", "url.path"))
+        work.unit.asked = str(method), str(host), str(path)
+    if span.sampled or guard.debugging:
+        if not isinstance(attributes, dict):
+            span.attributes.update(attributes())
+        if spans.RECORDED and kind is SpanKind.SERVER and "http.request.method" in span.attributes:
+            span.attributes.update(spans.request_headers(get))
+        if guard.debugging:
+            guard.debug(f"{name} {span.attributes.get('url.path', '')}: {_told(ids, parent, get, names)}")
+    return work
 
 
-def read(get: Callable[[str], str | None]) -> tuple[HighlightRequest | None, tuple[int, int, int] | None]:
+def read(
+    get: Callable[[str], str | None], names: Names = NAMES
+) -> tuple[HighlightRequest | None, tuple[int, int, int] | None]:
     """The ids of what came in, and trace id, span id and flags of what it continues."""
-    return propagation.extract(get), propagation.parse_traceparent(get("traceparent"))
+    ids = propagation.extract(get, names=names)
+    parent = get(names.traceparent)
+    return ids, None if parent is None else propagation.parse_traceparent(parent)
 
 
 def start(
@@ -72,16 +92,34 @@ def start(
     trace_state: str | None = None,
 ) -> Work:
     """Begin a unit of work with ids and a parent that are known."""
+    outside = context.get_current()
+    if not outside:
+        begun = unit(name, kind, ids, parent, attributes, trace_state)
+        return Work(begun, context.holding(begun, outside))
+    around = _span_around(outside)
+    local = context.span_ids(around) if around is not None else None
+    begun = unit(name, kind, ids, parent, attributes, trace_state, local)
+    if around is not None and kind is SpanKind.SERVER:
+        _join(begun, around)
+    return Work(begun, context.holding(begun, _base(outside)))
+
+
+def unit(
+    name: str,
+    kind: SpanKind,
+    ids: HighlightRequest | None,
+    parent: tuple[int, int, int] | None,
+    attributes: dict[str, Any],
+    trace_state: str | None = None,
+    local: tuple[int, int, int] | None = None,
+) -> Unit:
+    """A unit of work with its span, below that of the `parent`, or below a `local` one that stands for it."""
     request_id = ids.request_id if ids is not None else None
     unit = Unit(ids, f"{parent[0]:032x}" if parent is not None else request_id)
     # Without a traceparent the browser's own trace id, where the request id is one, makes this trace the browser's.
     trace_id = _as_trace_id(request_id) if parent is None and request_id is not None else 0
-    around = _span_around()
-    local = context.span_ids(around) if around is not None else None
     unit.span = Span(name, kind, unit, attributes, local or parent, trace_state, trace_id)
-    if around is not None and kind is SpanKind.SERVER:
-        _join(unit, around)
-    return Work(unit, context.holding(unit, _base()))
+    return unit
 
 
 def adopt(get: Callable[[str], str | None]) -> None:
@@ -103,7 +141,7 @@ def packed() -> tuple[Any, ...] | None:
     unit = context.current()
     if unit is None:
         return None
-    parent = context.span_ids(context.current_span()) or unit.span.parent
+    parent = context.ids_in(unit)
     return (tuple(unit.ids) if unit.ids is not None else None), unit.trace_id, parent, unit.span.trace_state
 
 
@@ -117,9 +155,9 @@ def unpacked(values: tuple[Any, ...]) -> Context:
     return context.holding(unit, context.empty())
 
 
-def _span_around() -> trace.Span | None:
+def _span_around(outside: Context) -> trace.Span | None:
     """The span of another OpenTelemetry instrumentation that is open around this work, and has read the headers."""
-    span = context.current_span()
+    span = context.span_of(outside)
     return span if span.is_recording() and not isinstance(span, Span) else None
 
 
@@ -134,14 +172,22 @@ def _join(unit: Unit, around: trace.Span) -> None:
         unit.span.span_id = span_id
 
 
-def _base() -> Context:
-    """The context that the work's is made of: the current one, unless that is another unit's."""
-    current = context.get_current()
-    return otel.Context() if context.unit_of(current) is not None else current
+def _base(outside: Context) -> Context:
+    """The context that the work's is made of: the one around it, without what is another unit's there."""
+    if context.unit_of(outside) is None:
+        return outside
+    base = context.without_unit(outside)
+    if base:
+        from opentelemetry import baggage
+
+        for name in baggage.get_all(base):
+            if name.lower() in propagation.BAGGAGE:  # whoever forwards it would name the other one's session
+                base = baggage.remove_baggage(name, base)
+    return base
 
 
 def _as_trace_id(request_id: str) -> int:
-    if len(request_id) != 32:
+    if len(request_id) != 32 or not request_id.isalnum():  # int() reads signs, spaces and underscores as well
         return 0
     try:
         return int(request_id, 16)
@@ -149,14 +195,17 @@ def _as_trace_id(request_id: str) -> int:
         return 0
 
 
-def _told(ids: HighlightRequest | None, parent: tuple[int, int, int] | None, get: Callable[[str], str | None]) -> str:
+def _told(
+    ids: HighlightRequest | None, parent: tuple[int, int, int] | None, get: Callable[[str], str | None], names: Names
+) -> str:
     trace_words = "traceparent continued" if parent is not None else "no traceparent"
     if ids is None:
         return f"no session came in; {trace_words}"
-    source = next(name for name in (propagation.HEADER, "baggage", "cookie") if _says(name, get))
+    carriers = ((names.request, NAMES.request), (names.baggage, NAMES.baggage), (names.cookie, NAMES.cookie))
+    source = next(shown for name, shown in carriers if _says(name, get, names))
     return f"session {ids.session_id or '-'} request {ids.request_id or '-'} from {source}; {trace_words}"
 
 
-def _says(name: str, get: Callable[[str], str | None]) -> bool:
+def _says(name: str, get: Callable[[str], str | None], names: Names) -> bool:
     """Whether the ids are in this carrier; one may be there and hold none."""
-    return propagation.extract(lambda asked: get(asked) if asked == name else None) is not None
+    return propagation.extract(lambda asked: get(asked) if asked == name else None, names=names) is not None

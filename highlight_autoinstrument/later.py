@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from . import loading
 
 TYPE_CHECKING = False
@@ -14,21 +16,28 @@ if TYPE_CHECKING:
     from . import otel as otel  # noqa: PLC0414
     from . import outgoing as outgoing  # noqa: PLC0414
     from . import pipeline as pipeline  # noqa: PLC0414
+    from . import propagation as propagation  # noqa: PLC0414
     from . import recording as recording  # noqa: PLC0414
     from . import spans as spans  # noqa: PLC0414
     from . import tracing as tracing  # noqa: PLC0414
+    from . import unread as unread  # noqa: PLC0414
 else:
 
     class Part:
-        """Stands for a module of this package; what has been looked up once is an attribute from then on."""
+        """Stands for a module of this package until something of it is asked for; then the module takes its place."""
 
         def __init__(self, name: str) -> None:
             self.__name__ = name
 
         def __getattr__(self, attribute: str) -> object:
-            value = getattr(loading.load(self.__name__), attribute)
-            setattr(self, attribute, value)
+            module = loading.load(self.__name__)
+            value = getattr(module, attribute)
+            for name, user in list(sys.modules.items()):
+                if name.startswith(_PACKAGE) and vars(user).get(self.__name__) is self:
+                    setattr(user, self.__name__, module)
             return value
+
+    _PACKAGE = f"{__package__}."
 
     context = Part("context")
     cors = Part("cors")
@@ -38,6 +47,8 @@ else:
     otel = Part("otel")
     outgoing = Part("outgoing")
     pipeline = Part("pipeline")
+    propagation = Part("propagation")
     recording = Part("recording")
     spans = Part("spans")
     tracing = Part("tracing")
+    unread = Part("unread")

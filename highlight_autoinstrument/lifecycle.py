@@ -36,14 +36,16 @@ def close(interrupted: FrameType | None = None) -> None:
     `interrupted` is where a signal has come. In the middle of an import, modules are half there, those that we need
     perhaps among them: what others have left is for another process then.
     """
-    # Where nothing was recorded, the pipeline has not been loaded.
-    loaded = f"{__package__}.pipeline" in sys.modules
+    # Where nothing was recorded, the pipeline has not been loaded. Another thread may be in the midst of loading it.
+    pipeline = sys.modules.get(f"{__package__}.pipeline")
+    end_messages = getattr(sys.modules.get(f"{__package__}.messaging"), "end_all", None)
     try:
-        messaging = sys.modules.get(f"{__package__}.messaging")
-        if messaging is not None:
-            messaging.end_all()
-        if loaded or (not _importing(interrupted) and _is_left()):
-            loading.load("pipeline").close(look=not loaded)
+        if end_messages is not None:
+            end_messages()
+        if not hasattr(pipeline, "close") and _importing(interrupted):
+            return
+        if pipeline is not None or _is_left():
+            loading.load("pipeline").close(look=pipeline is None)
     except Exception as error:  # noqa: BLE001 - the guard
         guard.failed("export at exit", error)
 
@@ -112,6 +114,10 @@ def _unraisablehook(unraisable: sys.UnraisableHookArgs) -> None:
 
 
 def _guarded_record(hook: str, error: BaseException, *, foreign: bool = False) -> None:
+    # No error. And to load what records one would change the exit status: Python forgets that Ctrl-C has ended the
+    # program when a text is compiled after it, as named tuples do.
+    if issubclass(type(error), KeyboardInterrupt):
+        return
     try:
         errors = loading.load("errors")
         # A garbage collection runs wherever it happens to: the unit of work here need not be the one that failed.

@@ -55,7 +55,7 @@ class Event(NamedTuple):
 
     body: str
     error: BaseException | None
-    code: tuple[str, str, int]
+    code: tuple[str, str, int | None]
     extra: dict[str, Any]
     known: frozenset[Any]  # names of extras that the other is not to add
 
@@ -116,6 +116,7 @@ class LogRecord:
     __slots__ = (
         "attributes",
         "body",
+        "code",
         "flags",
         "is_error",
         "logger",
@@ -129,20 +130,32 @@ class LogRecord:
     )
     is_log = True
 
-    def __init__(self, level: float, body: str, attributes: Mapping[str, Any], *, time_ns: int, logger: str) -> None:
-        self.severity_text, self.severity_number = severity(level)
-        self.body = safe_body(body[:MAX_CHARACTERS])
+    def __init__(
+        self,
+        level: float,
+        body: str,
+        attributes: Mapping[str, Any],
+        *,
+        time_ns: int,
+        logger: str = "",
+        code: tuple[str, str, int | None] | None = None,
+    ) -> None:
+        self.severity_text, self.severity_number = _known_severities.get(level) or severity(level)
+        if len(body) > MAX_CHARACTERS:
+            body = body[:MAX_CHARACTERS]
+        self.body = safe_body(body) if " <" in body else body
         self.attributes = attributes
         self.observed_ns = now_ns()
         self.time_ns = time_ns or self.observed_ns
         self.logger = logger
+        self.code = code
         self.is_error = False
         self.trace_id = self.span_id = self.flags = 0
-        self.stamp: Mapping[str, str] = {}
+        self.stamp: context.Stamp | None = None
 
     def place(self, stamp: Mapping[str, str], ids: tuple[int, int, int]) -> None:
         """Attribute the record to a unit of work and to a span of it: trace id, span id, flags."""
-        self.stamp = stamp
+        self.stamp = stamp if isinstance(stamp, context.Stamp) else context.Stamp(stamp)
         self.trace_id, self.span_id, self.flags = ids
 
 
@@ -159,7 +172,7 @@ def severity(level: float) -> tuple[str, int]:
 
 def safe_body(body: str) -> str:
     """Keep Highlight from losing what stands before ` <`: a no-break space reads the same."""
-    return body if " <" not in body or body.startswith("<") else body.replace(" <", "\u00a0<")
+    return body if body.startswith("<") else body.replace(" <", "\u00a0<")
 
 
 def emit(
@@ -169,7 +182,7 @@ def emit(
     logger: str = "",
     time_ns: int = 0,
     error: BaseException | None = None,
-    code: tuple[str, str, int] | None = None,
+    code: tuple[str, str, int | None] | None = None,
     stack: str | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
@@ -185,10 +198,6 @@ def emit(
     attributes: dict[str, Any] = {}
     # A server logs what left a request when the request is over: the exception knows where it came from.
     mark = errors.mark_of(error) or errors.home_of(error) if error is not None and unit is None else None
-    if logger:
-        attributes["logger.name"] = logger
-    if code is not None:
-        attributes["code.function.name"], attributes["code.file.path"], attributes["code.line.number"] = code
     if stack:
         attributes["code.stacktrace"] = text(stack)[:MAX_CHARACTERS]
     if extra:
@@ -196,10 +205,10 @@ def emit(
     is_error = False
     if error is not None and (unit is None or logger not in messaging.echoes):
         is_error = _add_error(attributes, level, error, unit)
-    record = LogRecord(level, body, attributes, time_ns=time_ns, logger=logger)
+    record = LogRecord(level, body, attributes, time_ns=time_ns, logger=logger, code=code)
     record.is_error = is_error
     if unit is not None:
-        record.place(unit.attributes, context.span_ids(context.current_span()) or unit.span.parent)
+        record.place(unit.attributes, context.ids_in(unit))
     elif mark is not None:
         record.place(mark.attributes, mark[:3])
     pipeline.add_log(record)
@@ -230,7 +239,7 @@ def keep_error(home: errors.Mark | None, attributes: Mapping[str, Any]) -> None:
 
 def _error_record(home: errors.Mark | None, attributes: Mapping[str, Any]) -> LogRecord:
     last_line = f"{attributes['exception.type']}: {attributes['exception.message']}"
-    record = LogRecord(_ERROR_LEVEL, last_line, attributes, time_ns=0, logger="")
+    record = LogRecord(_ERROR_LEVEL, last_line, attributes, time_ns=0)
     record.is_error = True
     if home is not None:
         record.place(home.attributes, home[:3])
@@ -259,6 +268,11 @@ def nanoseconds(seconds: Any) -> int:  # a number, if the application did not pu
     """A time in seconds since 1970 as nanoseconds; 0 for what is none."""
     number = float.__float__(seconds) if issubclass(type(seconds), float) else 0.0
     return int(number * 1e9) if 0 < number < 1e10 else 0  # nor a NaN
+
+
+def code(function: Any, file: Any, line: Any) -> tuple[str, str, int | None]:
+    """The place that a library names, whatever the application has put there; a line that is no number is none."""
+    return text(function or ""), text(file or ""), line if type(line) is int else None
 
 
 def error_in(exc_info: Any) -> BaseException | None:  # three forms, and whatever else was given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +45,6 @@ class Series:
             self.count += 1
             self.buckets[sum(value > bound for bound in BOUNDS)] += 1
 
-    def sent(self, now_ns: int) -> None:
-        """Begin anew after sending, where the receiver adds up what it gets."""
-        self.changed = False
-        if self.kind in (COUNTER, HISTOGRAM):
-            self.value, self.count, self.start_ns = 0, 0, now_ns
-            self.buckets = [0] * len(self.buckets)
-
 
 # Global state, under the lock; a forked child begins with none, for what it holds is its parent's to send.
 _series: dict[tuple[str, str, tuple[tuple[str, str], ...]], Series] = {}
@@ -80,13 +74,16 @@ def record(kind: str, name: str, value: float, attributes: Mapping[str, Any] | N
 def collect() -> list[bytes]:
     """What has changed since the last time, encoded."""
     now_ns = time_ns()
-    encoded = []
-    with _lock:
+    taken = []
+    with _lock:  # the application's threads wait for it: what takes longer comes after
         for series in list(_series.values()):  # a garbage collection here may record something
             if series.changed:
-                encoded.append(otlp.metric(series, BOUNDS, now_ns))
-                series.sent(now_ns)
-    return encoded
+                taken.append(copy(series))
+                series.changed = False
+                if series.kind in (COUNTER, HISTOGRAM):  # the receiver adds up what it gets
+                    series.value, series.count, series.start_ns = 0, 0, now_ns
+                    series.buckets = [0] * len(series.buckets)
+    return [otlp.metric(series, BOUNDS, now_ns) for series in taken]
 
 
 def after_fork() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, SpanProcessor
+from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from . import active, context, errors, pipeline
@@ -20,7 +21,6 @@ from .patching import guarded
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.sdk.trace import Span as SdkSpan
 
     from .context import Unit
     from .recording import Span
@@ -112,19 +112,33 @@ def _is_same_request(span: SdkSpan, server: Span) -> bool:
 
 
 def give_way(server: Span, span: SdkSpan) -> None:
-    """Let the application's own server span stand for the request: one request is one span.
-
-    Where ours is its parent, our parent takes that place: the application's telemetry is as it was without the agent.
-    """
+    """Let the application's own server span stand for the request: one request is one span."""
+    step_aside(server, span)
     ids = span.get_span_context()
+    server.silent = True
+    server.trace_id, server.span_id = ids.trace_id, ids.span_id
+
+
+def step_aside(server: Span, span: SdkSpan) -> None:
+    """Where ours is the parent of the application's own server span, put our parent there.
+
+    The application's telemetry is as it was without the agent.
+    """
     if span.parent is not None and span.parent.span_id == server.span_id:
         parent = None
         if server.parent_id:
             parent = SpanContext(server.trace_id, server.parent_id, is_remote=True, trace_flags=TraceFlags(1))
         span._parent = parent  # noqa: SLF001 - there is no public way
         span._kind = SpanKind.SERVER  # noqa: SLF001 - the same
-    server.silent = True
-    server.trace_id, server.span_id = ids.trace_id, ids.span_id
+
+
+def started(span: object) -> None:
+    """See to a span of a provider that is not the global one: it is not ours to send, nor to be changed by us."""
+    unit = active.current()
+    if unit is None or not isinstance(span, SdkSpan):
+        return
+    if not known(span.get_span_context().span_id) and _is_same_request(span, unit.span):
+        step_aside(unit.span, span)
 
 
 def known(span_id: int) -> bool:
@@ -203,7 +217,7 @@ def _stamped(attributes: dict[str, Any], unit: Unit | None) -> dict[str, Any]:
 
 # Of highlight_io, around each log record outside a span; Highlight stores none of that name.
 _LOG_SPAN = "highlight.log"
-_NO_UNIT = SimpleNamespace(attributes={})  # the ids are among the span's own attributes
+_NO_UNIT = SimpleNamespace(attributes=context.Stamp())  # the ids are among the span's own attributes
 
 
 def _repaired(attributes: dict[str, Any]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from .redaction import Rules, hide
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .context import Stamp
     from .logs import LogRecord
     from .metrics import Series
     from .recording import Span
@@ -31,8 +32,8 @@ _MOST_READ = MAX_TEXT + 1000  # characters in which secrets are looked for: what
 _fixed64 = Struct("<Q").pack
 _fixed32 = Struct("<I").pack
 _double = Struct("<d").pack
-# Fields of fixed size, with their tags: times and severity of a log record, and where it belongs.
-_log_head = Struct("<BQBQBB").pack
+# Fields of fixed size, with their tags: the times of a log record, and where it belongs.
+_log_head = Struct("<BQBQ").pack
 _log_place = Struct("<BI2s16s2s8s").pack
 _small = tuple(bytes((number,)) for number in range(128))
 _rules, _default = Rules(config.get().redact), Rules()
@@ -56,12 +57,18 @@ _MOST_VALUES = 64  # of one key
 _MOST_KEPT = 2000  # of all keys
 _LONGEST_KEPT = 200  # characters
 _kept = 0
+_severities: dict[str, bytes] = {}
+_origins: dict[tuple[str, tuple[str, str, int | None] | None], bytes] = {}
+_MOST_ORIGINS = 1000  # an application may make loggers without end
+_LONGEST_ORIGIN = 500  # bytes
 
 
 def varint(number: int) -> bytes:
     """A non-negative integer in protobuf's variable length."""
     if number < 128:
         return _small[number]
+    if number < 16_384:  # most lengths
+        return bytes((number & 127 | 128, number >> 7))
     parts = bytearray()
     while number > 127:
         parts.append(number & 127 | 128)
@@ -72,7 +79,9 @@ def varint(number: int) -> bytes:
 
 def _clean(value: str) -> str:
     """A text of no key's without the secrets in it."""
-    return _rules.text(value[:_MOST_READ] if type(value) is str else str.__str__(value)[:_MOST_READ])
+    if type(value) is not str:
+        value = str.__str__(value)
+    return _rules.text(value if len(value) < _MOST_READ else value[:_MOST_READ])
 
 
 def text(value: str) -> bytes:
@@ -213,11 +222,40 @@ def attributes(tag: bytes, values: Mapping[str, Any]) -> bytes:
     return b"".join(parts)
 
 
-def _stamped(tag: bytes, stamp: Mapping[str, str], values: Mapping[str, Any]) -> bytes:
-    """The same with those that a unit of work stamps its records with, which win: no key comes twice."""
-    if stamp and not stamp.keys().isdisjoint(values):
-        values = {key: value for key, value in values.items() if key not in stamp}
-    return attributes(tag, stamp) + attributes(tag, values)
+def _without(stamp: Mapping[str, str], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Attributes without those that a unit of work stamps its records with, which win: no key comes twice."""
+    if not values or not stamp or stamp.keys().isdisjoint(values):
+        return values
+    return {key: value for key, value in values.items() if key not in stamp}
+
+
+def _stamp_on_log(stamp: Stamp) -> bytes:
+    """What a unit of work stamps its records with, as attributes of a log record: written once for all of them."""
+    written = stamp.on_logs
+    if written is None or written[0] != len(stamp):
+        written = stamp.on_logs = len(stamp), attributes(b"\x32", stamp)
+    return written[1]
+
+
+def _stamp_on_span(stamp: Stamp) -> bytes:
+    """The same as attributes of a span."""
+    written = stamp.on_spans
+    if written is None or written[0] != len(stamp):
+        written = stamp.on_spans = len(stamp), attributes(b"\x4a", stamp)
+    return written[1]
+
+
+def _origin(logger: str, code: tuple[str, str, int | None] | None) -> bytes:
+    """The attributes that say which logger has written a record, and where in the code."""
+    found = _origins.get((logger, code))
+    if found is None:
+        values: dict[str, Any] = {"logger.name": logger} if logger else {}
+        if code is not None:
+            values["code.function.name"], values["code.file.path"], values["code.line.number"] = code
+        found = attributes(b"\x32", values)
+        if len(_origins) < _MOST_ORIGINS and len(found) < _LONGEST_ORIGIN:
+            _origins[logger, code] = found
+    return found
 
 
 def resource(values: Mapping[str, Any]) -> bytes:
@@ -238,6 +276,7 @@ def request(resource: bytes, scoped: Iterable[tuple[bytes, list[bytes]]]) -> byt
 
 def span(span: Span) -> bytes:
     """A Span as field 2 of ScopeSpans."""
+    stamp = span.unit.attributes
     parts = [
         b"\x0a\x10",
         span.trace_id.to_bytes(16, "big"),
@@ -256,7 +295,8 @@ def span(span: Span) -> bytes:
         _fixed64(span.start_ns),
         b"\x41",
         _fixed64(max(span.end_ns, span.start_ns)),
-        _stamped(b"\x4a", span.unit.attributes, span.attributes),
+        _stamp_on_span(stamp),
+        attributes(b"\x4a", _without(stamp, span.attributes)),
     )
     for name, time_ns, values in span.events:
         event = b"\x09" + _fixed64(time_ns) + _field(b"\x12", text(_clean(name))) + attributes(b"\x1a", values)
@@ -279,15 +319,32 @@ def span(span: Span) -> bytes:
     return _field(b"\x12", b"".join(parts))
 
 
+def _severity(record: LogRecord) -> bytes:
+    """The two fields of a record's severity; each text has one number."""
+    name = record.severity_text
+    found = _severities[name] = b"\x10" + _small[record.severity_number] + _field(b"\x1a", name.encode())
+    return found
+
+
 def log(record: LogRecord) -> bytes:
     """A LogRecord as field 2 of ScopeLogs."""
-    body = _any_value(record.body, _rules.text) or b""
+    body = text(_clean(record.body))
+    size = varint(len(body))
     content = (
-        _log_head(0x09, record.time_ns, 0x59, record.observed_ns, 0x10, record.severity_number)
-        + _field(b"\x1a", record.severity_text.encode())
-        + _field(b"\x2a", body)
-        + _stamped(b"\x32", record.stamp, record.attributes)
+        _log_head(0x09, record.time_ns, 0x59, record.observed_ns)
+        + (_severities.get(record.severity_text) or _severity(record))
+        + b"\x2a"
+        + varint(1 + len(size) + len(body))
+        + b"\x0a"
+        + size
+        + body
+        + _origin(record.logger, record.code)
     )
+    stamp = record.stamp
+    if stamp is not None:
+        content += _stamp_on_log(stamp)
+    if record.attributes:
+        content += attributes(b"\x32", record.attributes if stamp is None else _without(stamp, record.attributes))
     if record.trace_id:
         trace_id, span_id = record.trace_id.to_bytes(16, "big"), record.span_id.to_bytes(8, "big")
         content += _log_place(0x45, record.flags, b"\x4a\x10", trace_id, b"\x52\x08", span_id)

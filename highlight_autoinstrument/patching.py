@@ -1,5 +1,7 @@
 """Wrapping a call with a hook: a generator that runs to its `yield`, lets the call happen, and sees its outcome.
 
+One that only looks at the call before it happens is a plain function.
+
 The driver makes the call, so that a hook can neither skip, repeat nor break it; and it holds the guard, so that no
 integration needs one. A hook that fails is off from then on.
 """
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from types import FrameType
 
-    Hook = Callable[["Call"], Generator[None, Any, Any]]
+    Hook = Callable[["Call"], Generator[None, Any, Any] | None]
 
 _MISSING: Any = object()
 
@@ -75,7 +77,7 @@ class Switch:
 
     __slots__ = ("hook", "on", "part")
 
-    def __init__(self, part: str, hook: Hook) -> None:
+    def __init__(self, part: str, hook: Callable[..., Any]) -> None:
         self.part = part
         self.hook = hook
         self.on = True
@@ -102,7 +104,8 @@ class Switch:
                 if instance is not _MISSING:
                     call.instance = instance
                 running = self.hook(call)
-                next(running)
+                if running is not None:
+                    next(running)
             except (StopIteration, MissingArgumentError):
                 pass
             except Exception as error:  # noqa: BLE001 - the guard
@@ -199,22 +202,32 @@ def hooked(function: Callable[..., Any], hook: Hook, part: str, parameters: Sequ
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
             running, args, kwargs = switch.enter(positions, args, kwargs)
             try:
+                if running is None:
+                    return await function(*args, **kwargs)
                 result = await function(*args, **kwargs)
             except BaseException as error:
                 switch.raised(running, error)
                 raise
-            return result if running is None else switch.after(running, result)
+            try:
+                return switch.after(running, result)
+            finally:
+                del result  # what keeps the call's frame keeps this one: an exception in a local variable does
 
     else:
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             running, args, kwargs = switch.enter(positions, args, kwargs)
             try:
+                if running is None:
+                    return function(*args, **kwargs)
                 result = function(*args, **kwargs)
             except BaseException as error:
                 switch.raised(running, error)
                 raise
-            return result if running is None else switch.after(running, result)
+            try:
+                return switch.after(running, result)
+            finally:
+                del result  # what keeps the call's frame keeps this one: an exception in a local variable does
 
     functools.update_wrapper(wrapper, function)
     wrapper.__dict__["__highlight__"] = hook
@@ -257,22 +270,46 @@ def _hooked_object(function: Callable[..., Any], switch: Switch, names: Sequence
         async def wrapper(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
             running, args, kwargs = switch.enter(parameters, args, kwargs, instance)
             try:
+                if running is None:
+                    return await wrapped(*args, **kwargs)
                 result = await wrapped(*args, **kwargs)
             except BaseException as error:
                 switch.raised(running, error)
                 raise
-            return result if running is None else switch.after(running, result)
+            try:
+                return switch.after(running, result)
+            finally:
+                del result  # what keeps the call's frame keeps this one: an exception in a local variable does
 
     else:
 
         def wrapper(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
             running, args, kwargs = switch.enter(parameters, args, kwargs, instance)
             try:
+                if running is None:
+                    return wrapped(*args, **kwargs)
                 result = wrapped(*args, **kwargs)
             except BaseException as error:
                 switch.raised(running, error)
                 raise
-            return result if running is None else switch.after(running, result)
+            try:
+                return switch.after(running, result)
+            finally:
+                del result  # what keeps the call's frame keeps this one: an exception in a local variable does
+
+    return wrapt.FunctionWrapper(function, wrapper)
+
+
+def standing_for(function: Callable[..., Any], call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what is `function` to whoever looks at it, and when it is called does `call(function, ...)`."""
+    import wrapt
+
+    def wrapper(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        try:
+            return call(wrapped, *args, **kwargs)
+        except BaseException as error:
+            hide_frame(error, __file__)
+            raise
 
     return wrapt.FunctionWrapper(function, wrapper)
 
@@ -311,10 +348,26 @@ def replace(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable
     if found is _MISSING:
         guard.debug(f"{part}: not patched, this version has no such function")
     elif getattr(found, "__highlight__", None) is not make:
-        wrapper = functools.update_wrapper(make(found), found)
+        # Another agent's wrapper has to know its instance, and may say that it is of the function's type.
+        function = _bound(found) if isinstance(owner, type) and type(found) is not FunctionType else found
+        wrapper = functools.update_wrapper(make(function), found)
         wrapper.__highlight__ = make  # type: ignore[attr-defined]
         setattr(owner, name, wrapper)
         guard.debug(f"{part}: patched")
+
+
+def _bound(method: Any) -> Callable[..., Any]:
+    """What is called as a function is, with the instance first, as Python calls this attribute of a class."""
+    binds = hasattr(type(method), "__get__")
+
+    def call(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return (method.__get__(instance, type(instance)) if binds else method)(*args, **kwargs)
+        except BaseException as error:
+            hide_frame(error, __file__)
+            raise
+
+    return call
 
 
 class Watched:

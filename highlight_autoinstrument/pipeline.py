@@ -31,6 +31,7 @@ COMPLAIN_SECONDS = 10.0  # how long exports may fail before it is said
 MOST_BATCH_BYTES = 3_000_000  # gRPC servers take 4 MiB, unless told otherwise
 MOST_WAITING_BYTES = 3_000_000  # compressed
 _NEVER = 1 << 62
+_new_tuple: Any = tuple.__new__  # a named tuple's own is a function of Python's
 _PACKING_ROUNDS = 20  # to wait for another thread; one that a signal's handler has interrupted may not go on
 _BATCHES_LOOSE = 2  # so many batches' records may wait one by one: beyond that, who adds another packs some of them
 
@@ -309,7 +310,8 @@ class Sender:
             return Waiting("traces", message, uids)
         message = self._otlp.log(record)
         if not record.is_error:
-            return Waiting("logs", message, "")
+            waiting: Waiting = _new_tuple(Waiting, ("logs", message, ""))
+            return waiting
         self._keep(record.attributes[UID], message)  # before it can arrive: what has arrived is forgotten
         return Waiting("logs", message, record.attributes[UID])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .context import HighlightRequest
 
@@ -25,6 +25,7 @@ _BAGGAGE_PAIRS = (
     ("highlight.session_id", "highlight.trace_id"),
     ("launchdarkly.session_id", "launchdarkly.request_id"),
 )
+BAGGAGE = frozenset((HEADER, *(name for pair in _BAGGAGE_PAIRS for name in pair)))  # keys of it that are ids
 # One pass over the whole list, however many entries of others stand in it.
 _BAGGAGE_ENTRY = re.compile(
     r"(?:^|,)[ \t]*((?i:x-highlight-request)|highlight\.session_id|highlight\.trace_id"
@@ -44,6 +45,19 @@ _TRACESTATE_KEY = r"(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a
 _TRACESTATE_ENTRY = re.compile(rf"({_TRACESTATE_KEY})=[ -+\--<>-~]{{0,255}}[!-+\--<>-~]")
 _TRACESTATE_ENTRIES = 32
 _TRACESTATE_LENGTH = 512
+
+
+class Names(NamedTuple):
+    """How a carrier spells the headers that are read."""
+
+    request: str
+    baggage: str
+    cookie: str
+    traceparent: str
+    tracestate: str
+
+
+NAMES = Names(HEADER, "baggage", "cookie", "traceparent", "tracestate")
 
 
 def parse(value: str | bytes | None) -> HighlightRequest | None:
@@ -123,23 +137,25 @@ def parse_cookies(value: str, now_ms: int) -> HighlightRequest | None:
 
 
 def extract(
-    get: Callable[[str], str | None], now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    get: Callable[[str], str | None],
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    names: Names = NAMES,
 ) -> HighlightRequest | None:
     """The ids of an incoming request, from its header, else its baggage, else its cookies.
 
-    `get` is asked for lower-case names. The first carrier that says anything is the only one: after a header `/R` no
-    session is looked for elsewhere, since the browser client that sent it has none. A header that says nothing
-    (`null`, or a malformed one) counts as missing.
+    `get` is asked for the names: in lower case, unless others are given. The first carrier that says anything is the
+    only one: after a header `/R` no session is looked for elsewhere, since the browser client that sent it has none. A
+    header that says nothing (`null`, or a malformed one) counts as missing.
     """
-    request = parse(get(HEADER))
+    request = parse(get(names.request))
     if request is not None:
         return request
-    baggage = get("baggage")
+    baggage = get(names.baggage)
     if baggage:
         request = parse_baggage(baggage)
         if request is not None:
             return request
-    cookie = get("cookie")
+    cookie = get(names.cookie)
     return parse_cookies(cookie, now_ms()) if cookie else None
 
 

@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanContext, StatusCode, TraceFlags, TraceState
 from . import config, guard, pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from opentelemetry.trace import SpanKind, Status
 
@@ -49,6 +49,11 @@ def is_elsewhere(pid: object) -> bool:
     return pid != _pid
 
 
+def random_half() -> int:
+    """The half of a new trace's id that samplers read."""
+    return _random.getrandbits(64)
+
+
 def new_uid() -> str:
     """An id for one record, 32 hexadecimal digits."""
     return f"{_random.getrandbits(128):032x}"
@@ -61,6 +66,7 @@ class Span(trace.Span):
         "_clock_ns",
         "_context",
         "_forks",
+        "_over",
         "attributes",
         "end_ns",
         "events",
@@ -101,7 +107,8 @@ class Span(trace.Span):
             self.sampled = sample(None, self.trace_id)
         else:
             self.trace_id, self.parent_id, flags = parent
-            self.sampled = sample(None if _is_others(self.parent_id, trace_state) else flags, self.trace_id)
+            others = trace_state is not None and _is_others(self.parent_id, trace_state)
+            self.sampled = sample(None if others else flags, self.trace_id)
         self.span_id = _random.getrandbits(64) or 1
         self.trace_state = trace_state
         self.events: list[tuple[str, int, Mapping[str, Any]]] = []
@@ -115,6 +122,15 @@ class Span(trace.Span):
         # The wall clock may be set back while the span lasts: durations come from the other one.
         self.start_ns = time_ns()
         self._clock_ns = perf_counter_ns()
+
+    def __getattr__(self, name: str) -> Any:
+        # After its end a unit's own span has the unit no longer: whoever asks for it gets one that says the same.
+        if name == "unit":
+            from .context import again
+
+            return again(self, *self._over)
+        msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+        raise AttributeError(msg)
 
     def now_ns(self) -> int:
         """The time of day in nanoseconds, never before the span's start."""
@@ -139,6 +155,14 @@ class Span(trace.Span):
                 self.end_ns = end_time or self.now_ns()
                 if self.sampled and not self.silent and self._forks == _forks:
                     pipeline.add_span(self)
+                unit = self.unit
+                if unit.span is self:
+                    # Until now each has held the other, which would leave both to the garbage collector.
+                    self._over = unit.ids, unit.trace_id, unit.stamp
+                    try:
+                        del self.unit
+                    except AttributeError:  # another thread has ended it as well
+                        pass
             except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
                 guard.broken("a span", error)
 
@@ -229,32 +253,27 @@ class Span(trace.Span):
             self.attributes.setdefault("error.type", error_type)
 
 
-def _is_others(parent_id: int, trace_state: str | None) -> bool:
+def _is_others(parent_id: int, trace_state: str) -> bool:
     """Whether another vendor's tool has sent a parent: the first entry of the state is by whom it was sent last.
 
     Datadog's names the parent, New Relic's is known by its key. Such a tool may sample a few traces a minute; that is
     for its own spans, and none of ours are left out for it.
     """
-    if trace_state is None:
-        return False
     last = trace_state.partition(",")[0]
     return "@nr=" in last or f"{parent_id:016x}" in last
 
 
-def _sampler() -> Callable[[int | None, int], bool]:
-    """OTEL_TRACES_SAMPLER's sampler: a function of the parent's flags (None: no parent) and the trace id."""
-    settings = config.get()
-    name = settings.sampler
-    ratio = {"on": 1.0, "off": 0.0}.get(name.rpartition("_")[2], settings.sampler_arg)
-    bound = int(ratio * (1 << 64))  # OpenTelemetry's specification: the lower 64 bits of the trace id decide
-
-    def by_ratio(_: int | None, trace_id: int) -> bool:
-        return (trace_id & 0xFFFFFFFFFFFFFFFF) < bound
-
-    def by_parent(flags: int | None, trace_id: int) -> bool:
-        return bool(flags & 1) if flags is not None else (trace_id & 0xFFFFFFFFFFFFFFFF) < bound
-
-    return by_parent if name.startswith("parentbased") else by_ratio
+# OTEL_TRACES_SAMPLER. OpenTelemetry's specification: the lower 64 bits of the trace id decide.
+_settings = config.get()
+_ratio = {"on": 1.0, "off": 0.0}.get(_settings.sampler.rpartition("_")[2], _settings.sampler_arg)
+bound = int(_ratio * (1 << 64))  # halves of ids below it are kept
+by_parent = _settings.sampler.startswith("parentbased")
+keeps_new = _ratio >= 1  # every trace that begins here
+keeps_all = keeps_new and not by_parent
 
 
-sample = _sampler()
+def sample(flags: int | None, trace_id: int) -> bool:
+    """Whether spans of a trace are sent: by the parent's flags (None: no parent) and the trace id."""
+    if by_parent and flags is not None:
+        return bool(flags & 1)
+    return (trace_id & 0xFFFFFFFFFFFFFFFF) < bound

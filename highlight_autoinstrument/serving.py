@@ -34,9 +34,14 @@ class Request:
         get: Callable[[str], str | None],
     ) -> None:
         get = _readable(get)
-        attributes = spans.http_server(method, scheme, get("host") or "", path, query, client, get("user-agent"))
+        host = get("host") or ""
+
+        def attributes() -> dict[str, Any]:
+            return spans.http_server(method, scheme, host, path, query, client, get("user-agent"))
+
         self.work = incoming.begin(method, spans.SERVER, get, attributes)
         self.work.unit.request = self
+        self.work.unit.asked = method, host, path
         self.raised: BaseException | None = None  # the last exception that an answer was made of
         self.ended_ns: int | None = None  # where something goes on after the answer
         self.asked: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from . import active, config, context, errors
 from .recording import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
 
@@ -46,21 +46,27 @@ def http_server(
     return attributes
 
 
+def request_headers(get: Callable[[str], str | None]) -> dict[str, list[str]]:
+    """Those headers of a request that the settings name; `get` is asked in lower case."""
+    values = {header: get(header) for header in RECORDED}
+    return {f"http.request.header.{header}": [value] for header, value in values.items() if value is not None}
+
+
 def set_route(method: str, route: str) -> None:
     """Name the present request's span by its route's template: `GET /orders/{id}`."""
-    unit = active.current()
-    if unit is not None:
+    span = active.span()
+    if span is not None and not span.end_ns:
         if not route.startswith("/"):
             route = f"/{route}"
-        unit.span.set_attribute("http.route", route)
-        unit.span.update_name(f"{method} {route}")
+        span.attributes["http.route"] = route
+        span.name = f"{method} {route}"
 
 
 def set_status_code(span: Span | None, status: object) -> None:
     """Note an HTTP answer on a span: 5xx is a failure, and to a client's call 4xx is one as well."""
-    if span is not None and isinstance(status, int):  # a stand-in for a response may have anything there
-        span.set_attribute("http.response.status_code", status)
-        span.set_attribute("http.status_code", status)
+    # A stand-in for a response may have anything for a status.
+    if span is not None and isinstance(status, int) and not span.end_ns:
+        span.attributes["http.response.status_code"] = span.attributes["http.status_code"] = status
         if status >= (400 if span.kind is SpanKind.CLIENT else 500):
             span.fail(str(status))
 
@@ -126,7 +132,7 @@ def child(name: str, kind: SpanKind, attributes: Mapping[str, Any] | None = None
     unit = active.current()
     if unit is None:
         return None
-    parent = context.span_ids(context.current_span()) or unit.span.parent
+    parent = context.ids_in(unit)
     return Span(name, kind, unit, dict(attributes or {}), parent, unit.span.trace_state)
 
 

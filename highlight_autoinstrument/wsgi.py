@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+from sys import getrefcount
 
-from . import active, config
-from .later import cors, errors, incoming, spans
-from .patching import guarded, hide_frame, hooked, replace, wrap
+from . import active, config, guard
+from .later import context, cors, errors, incoming, propagation, spans, unread
+from .patching import Switch, guarded, hide_frame, replace, standing_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-    from .incoming import Work
-    from .patching import Call
+    from opentelemetry.context import Context
 
-_BARE = ("CONTENT_TYPE", "CONTENT_LENGTH")  # headers without the prefix of the others
+    from .context import Asked
+    from .incoming import Work
+    from .propagation import Names
+
+_BARE = ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH")  # headers that come without the prefix of the others
 MARK = "highlight.request"  # in the environ: the server, or a framework further out, has begun this request
 
 
@@ -31,19 +35,66 @@ def called(app: Callable[..., Any], _: FrameType) -> Callable[..., Any]:
     return application(app)
 
 
-def serve_calls(owner: type) -> None:
-    """Serve each request of a class of WSGI applications as a unit of work, where their own tools count arguments."""
-    wrap(owner, "__call__", serve)
-    replace(owner, "__call__", _declared)
+def in_place_of(app: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what serves each request of `app`, and is `app` to whoever looks at it."""
+    return standing_for(app, _SERVED)
 
 
-def _declared(call: Callable[..., Any]) -> Callable[..., Any]:
+def serve_calls(owner: type, answer: Callable[[Body], Any] | None = None) -> None:
+    """Serve each request of a class of WSGI applications as a unit of work; for frameworks.
+
+    `answer` says what the application's caller gets in place of a body that is made while it is sent.
+    """
+    replace(owner, "__call__", functools.partial(serving, answer=answer) if answer is not None else serving)
+
+
+def serving(call: Callable[..., Any], answer: Callable[[Body], Any] | None = None) -> Callable[..., Any]:
+    """Return `call`, a method that takes environ and start_response, serving each request as a unit of work.
+
+    A function of its own, and no hook: nothing is called more often.
+    """
+    switch = Switch("WSGI", _opened)
+
     def __call__(self: Any, environ: Any, start_response: Any) -> Any:  # noqa: N807
+        request = None
+        if switch.on:
+            try:
+                request = _opened(environ, start_response)
+            except Exception as error:  # noqa: BLE001 - the guard
+                try:
+                    switch.fail(error)
+                except RecursionError as deeper:
+                    if deeper is error:
+                        raise
+        if type(request) is not Request:
+            try:
+                return call(self, environ, start_response)
+            except BaseException as error:
+                hide_frame(error, __file__)
+                raise
+        token = context.set_current(request.context)
         try:
-            return call(self, environ, start_response)
+            body = call(self, environ, request.start_response)
         except BaseException as error:
             hide_frame(error, __file__)
+            failed(request, error, 500)
+            request.end()
             raise
+        finally:
+            context.detach(token)
+        try:
+            answered = _answered(request, environ, body, answer)
+        except Exception as error:  # noqa: BLE001 - the guard
+            answered = body
+            try:
+                switch.fail(error)
+            except RecursionError as deeper:
+                if deeper is error:
+                    raise
+        try:
+            return answered
+        finally:
+            del body, answered  # what keeps the call's frame keeps this one: see patching.py
 
     return __call__
 
@@ -56,34 +107,37 @@ def _call(app: Callable[..., Any], environ: dict[str, Any], start_response: Call
         raise
 
 
-def serve(call: Call) -> Generator[None, Any, Any]:
-    """Hook for a WSGI application's call: its last two arguments are the environ and start_response."""
-    if len(call.args) < 2:  # as uvicorn does, to see whether this is a factory: the application answers by a TypeError
+def _opened(environ: dict[str, Any], start_response: Callable[..., Any]) -> Request | None:
+    """Begin a request; None for one that has begun already."""
+    around = context.get_current()
+    if MARK in environ or (around and _is_handed_on(environ)):
         return None
-    *instance, environ, start_response = call.args
-    if MARK in environ or _is_handed_on(environ):
-        return None
-    work = begin(environ)
+    get = environ.get
+    method = get("REQUEST_METHOD", "GET")
+    inside = None
+    if not around and method != "OPTIONS":  # whose headers are for browsers to see
+        inside = unread.put_off(method, spans.SERVER, get, _names or _name(), _asked, _place, environ)
+    if type(inside) is unread.Unread:
+        request = Request(None, inside, environ, start_response)
+    else:
+        work = begin(environ)
+        request = Request(work, work.context, environ, start_response)
     environ[MARK] = True
-    request = Request(work, environ, start_response)
-    call.args = (*instance, environ, request.start_response)
-    token = work.attach()
-    try:
-        body = yield
-    except BaseException as error:
-        request.fail(error, 500)
-        request.end()
-        raise
-    finally:
-        work.detach(token)
-    # A server recognises its own file wrapper by type, and sends the file in its own way.
-    if isinstance(body, (list, tuple)) or _is_file(environ, body):
-        request.end()
-        return None
-    return SizedBody(body, request) if hasattr(body, "__len__") else Body(body, request)
+    return request
 
 
-_SERVED = hooked(_call, serve, "WSGI")
+def _answered(request: Request, environ: dict[str, Any], body: Any, answer: Callable[[Body], Any] | None = None) -> Any:
+    """What goes to the server in place of an answer's body, which may be made only while it is sent."""
+    wrapper = environ.get("wsgi.file_wrapper")
+    is_whole = _judge(body) if type(body) is _known else isinstance(body, (list, tuple))
+    if is_whole or (wrapper is not None and _is_file(wrapper, body)):
+        request.end()
+        return body
+    served = SizedBody(body, request) if hasattr(body, "__len__") else Body(body, request)
+    return served if answer is None else answer(served)
+
+
+_SERVED = serving(_call)
 
 
 def _is_handed_on(environ: dict[str, Any]) -> bool:
@@ -92,15 +146,13 @@ def _is_handed_on(environ: dict[str, Any]) -> bool:
     A call to another application in-process, by a test client, is a request of its own.
     """
     unit = active.current()
-    if unit is None:
+    if unit is None or unit.asked is None or unit.span.end_ns:
         return False
-    served = unit.span.attributes
-    path = _decoded(environ.get("PATH_INFO", ""))
+    method, host, path = unit.asked
     return (
-        not unit.span.end_ns
-        and served.get("http.request.method") == environ.get("REQUEST_METHOD")
-        and served.get("server.address") == environ.get("HTTP_HOST")
-        and served.get("url.path", "").endswith(path)
+        method == environ.get("REQUEST_METHOD")
+        and host == environ.get("HTTP_HOST")
+        and path.endswith(_decoded(environ.get("PATH_INFO", "")))
     )
 
 
@@ -127,46 +179,105 @@ def below(root: str, template: str) -> str:
 
 def begin(environ: dict[str, Any]) -> Work:
     """Begin the unit of work of a request."""
-    from opentelemetry.trace import SpanKind
+    get = environ.get
+    method, host, path = asked = _asked(_place(environ))
 
-    def get(name: str) -> str | None:
-        key = name.upper().replace("-", "_")
-        value: str | None = environ.get("HTTP_" + key)
-        return environ.get(key) if value is None and key in _BARE else value
+    def attributes() -> dict[str, Any]:
+        return spans.http_server(
+            method,
+            get("wsgi.url_scheme", "http"),
+            host,
+            path,
+            get("QUERY_STRING", ""),
+            get("REMOTE_ADDR"),
+            get("HTTP_USER_AGENT"),
+        )
 
-    method = environ.get("REQUEST_METHOD", "GET")
-    attributes = spans.http_server(
-        method,
-        environ.get("wsgi.url_scheme", "http"),
-        environ.get("HTTP_HOST") or environ.get("SERVER_NAME", ""),
-        _decoded(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")),
-        environ.get("QUERY_STRING", ""),
-        environ.get("REMOTE_ADDR"),
-        environ.get("HTTP_USER_AGENT"),
-    )
-    return incoming.begin(method, SpanKind.SERVER, get, attributes)
+    if spans.RECORDED:  # by the names that the settings have
+        work = incoming.begin(method, spans.SERVER, lambda name: _header(environ, name), attributes)
+    else:
+        work = incoming.begin(method, spans.SERVER, get, attributes, _names or _name())
+    work.unit.asked = asked
+    return work
 
 
-def _is_file(environ: dict[str, Any], body: object) -> bool:
-    wrapper = environ.get("wsgi.file_wrapper")
+def _place(environ: dict[str, Any]) -> tuple[str, ...]:
+    get = environ.get
+    host = get("HTTP_HOST") or get("SERVER_NAME", "")
+    return get("REQUEST_METHOD", "GET"), host, get("SCRIPT_NAME", ""), get("PATH_INFO", "")
+
+
+def _asked(place: tuple[str, ...]) -> Asked:
+    """Method, host and path: the same wherever in the application, which may be mounted, they are asked for."""
+    method, host, script, path = place
+    return method, host, _decoded(script + path)
+
+
+# Global state: what the environ calls those headers that are read; None before the first request.
+_names: Names | None = None
+
+
+def _name() -> Names:
+    global _names  # noqa: PLW0603 - once in a process
+    _names = propagation.Names(*map(_key, propagation.NAMES))
+    return _names
+
+
+def _header(environ: dict[str, Any], name: str) -> str | None:
+    key = _key(name)
+    value: str | None = environ.get(key)
+    return environ.get(key[5:]) if value is None and key in _BARE else value
+
+
+def _key(name: str) -> str:
+    """The environ's key of a header."""
+    return "HTTP_" + name.upper().replace("-", "_")
+
+
+# Global state: a framework's type of bodies, and what says of one of them whether it is whole.
+_known: type | None = None
+_judge: Callable[[Any], bool] = bool
+
+
+def know_whole(kind: type, judge: Callable[[Any], bool]) -> None:
+    """Let `judge` say of bodies of a type whether one is there already, and no code of the application's is to run."""
+    global _known, _judge
+    _judge, _known = judge, kind
+
+
+def _is_file(wrapper: Any, body: object) -> bool:
+    # A server recognises its own file wrapper by type, and sends the file in its own way.
     if isinstance(wrapper, type):
         return isinstance(body, wrapper)
-    return wrapper is not None and hasattr(body, "fileno")  # uWSGI's is a function, and returns the file itself
+    return hasattr(body, "fileno")  # uWSGI's is a function, and returns the file itself
 
 
 class Request:
     """A request that is being answered."""
 
-    __slots__ = ("_asked", "_environ", "_start_response", "ended_ns", "work")
+    __slots__ = ("_asked", "_environ", "_start_response", "_work", "context", "ended_ns", "told")
 
-    def __init__(self, work: Work, environ: dict[str, Any], start_response: Callable[..., Any]) -> None:
-        self.work = work
+    def __init__(
+        self, work: Work | None, inside: Context, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> None:
+        self._work = work
+        self.context = inside
         self.ended_ns: int | None = None
         self._environ = environ
         self._start_response = start_response
         self._asked: tuple[str, ...] = ()
-        if environ.get("REQUEST_METHOD") == "OPTIONS" and config.get().cors:
-            self._hide_ours()
+        self.told = False  # whether anybody is, of the answer: the span, or a browser's preflight
+        if work is not None:
+            if environ.get("REQUEST_METHOD") == "OPTIONS" and config.get().cors:
+                self._hide_ours()
+            self.told = work.unit.span.sampled or bool(self._asked)
+
+    @property
+    def work(self) -> Work:
+        """The unit of work, which begins now if nobody has asked for it before."""
+        if self._work is None:
+            self._work = incoming.Work(context.begun_in(self.context), self.context)
+        return self._work
 
     def _hide_ours(self) -> None:
         requested = self._environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
@@ -179,17 +290,23 @@ class Request:
 
     def start_response(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
         """Note the status, and let the browser client's headers through the application's CORS answer."""
-        changed = observe(self, status, headers, *exc_info)
-        return self._start_response(status, changed if isinstance(changed, list) else headers, *exc_info)
+        if self.told or exc_info:
+            changed = self.note(status, headers, *exc_info)
+            if isinstance(changed, list):
+                headers = changed
+        return self._start_response(status, headers, *exc_info)
 
+    @guarded
     def note(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> list[tuple[str, str]] | None:
         """Read what the application answers; return headers to send in place of its own, or None."""
         number = status.partition(" ")[0] if isinstance(status, str) else ""
         if not (len(number) == 3 and number.isascii() and number.isdigit()):
             return None  # the server complains of that, or sends it; the next answer is observed all the same
         code = int(number)
-        spans.set_status_code(self.work.unit.span, code)
-        spans.note_headers(self.work.unit.span, headers if isinstance(headers, list) else ())
+        span = self.work.unit.span
+        spans.set_status_code(span, code)
+        if spans.RECORDED:
+            spans.note_headers(span, headers if isinstance(headers, list) else ())
         if exc_info and code >= 500:
             errors.record_in(self.work.unit, exc_info[1])
         if self._asked:
@@ -205,14 +322,14 @@ class Request:
 
     def end(self) -> None:
         """End the request."""
-        self._environ.pop(MARK, None)
-        self.work.unit.span.end(self.ended_ns)
-
-
-@guarded
-def observe(request: Request, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-    """`Request.note`, guarded."""
-    return request.note(status, headers, *exc_info)
+        try:
+            self._environ.pop(MARK, None)
+            if type(self.context) is not unread.Unread:
+                self.work.unit.span.end(self.ended_ns)
+            elif getrefcount(self.context) > unread.ALONE:
+                unread.keep(self.context)
+        except Exception as error:  # noqa: BLE001 - the guard, for those whom servers and the interpreter call
+            guard.broken("a request", error)
 
 
 class Body:
@@ -221,9 +338,9 @@ class Body:
     __slots__ = ("_iterator", "_request", "answer")
 
     def __init__(self, body: Any, request: Request) -> None:
-        self.answer = body  # what the application has returned
-        self._iterator: Iterator[bytes] | None = None
         self._request: Request | None = request
+        self._iterator: Iterator[bytes] | None = None
+        self.answer = body  # what the application has returned
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -234,20 +351,23 @@ class Body:
             if self._iterator is None:
                 self._iterator = iter(self.answer)
             return next(self._iterator)
-        work = request.work
-        token = work.attach()
+        token = context.set_current(request.context)
         try:
             if self._iterator is None:
                 self._iterator = iter(self.answer)
             return next(self._iterator)
         except StopIteration:
-            note_end(request)
+            if request.told:
+                note_end(request)
             raise
         except BaseException as error:
             failed(request, error)
             raise
         finally:
-            work.detach(token)
+            try:
+                context.reset(token)
+            except context.NOT_HERE:  # as `context.detach` has it, in place: there may be many chunks
+                pass
 
     def close(self) -> None:
         """Close the application's body as the server would have, and end the request."""
@@ -257,8 +377,7 @@ class Body:
             if close is not None:
                 close()
             return
-        work = request.work
-        token = work.attach()
+        token = context.set_current(request.context)
         try:
             if close is not None:
                 close()
@@ -266,8 +385,8 @@ class Body:
             failed(request, error)
             raise
         finally:
-            work.detach(token)
-            end(request)
+            context.detach(token)
+            request.end()
 
     def let_go(self) -> Held | None:
         """Leave the body to whoever it is for; None where it has been closed. What is returned ends the request."""
@@ -278,7 +397,7 @@ class Body:
         # A server or test client that never closes: the request is over all the same.
         request = getattr(self, "_request", None)
         if request is not None:
-            end(request)
+            request.end()
 
 
 class Held:
@@ -297,14 +416,14 @@ class Held:
         request, self._request = self._request, None
         if request is None:
             return
-        token = request.work.attach()
+        token = context.attach(request.context)
         try:
             yield
         except BaseException as error:
             failed(request, error)
             raise
         finally:
-            request.work.detach(token)
+            context.detach(token)
             request.end()
 
     def __del__(self) -> None:
@@ -326,18 +445,12 @@ class SizedBody(Body):
 
 
 @guarded
-def failed(request: Request, error: BaseException) -> None:
+def failed(request: Request, error: BaseException, status: int | None = None) -> None:
     """`Request.fail`, guarded."""
-    request.fail(error)
+    request.fail(error, status)
 
 
 @guarded
 def note_end(request: Request) -> None:
     """Note when the last of the body was made."""
     request.ended_ns = request.work.unit.span.now_ns()
-
-
-@guarded
-def end(request: Request) -> None:
-    """`Request.end`, guarded."""
-    request.end()

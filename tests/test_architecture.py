@@ -153,6 +153,14 @@ def test_the_agent_knows_nothing_of_the_server_on_ones_own_machine():
             assert not known, name
 
 
+def test_only_the_launcher_loads_what_is_its_own():
+    """However a program has come to have the agent: what runs commands is no part of it."""
+    own = {"child", "run_local", "run_local_errors", "run_local_server"}
+    importers = {name for name in FILES if parts(IMPORTS[name].all) & own}
+
+    assert importers <= {"cli", *own}
+
+
 def test_one_file_of_the_server_imports_the_protocol_and_few_its_libraries():
     """The command says what is missing, so that it has to start without them."""
     libraries = ("google", "opentelemetry", "starlette", "uvicorn")
@@ -164,7 +172,7 @@ def test_one_file_of_the_server_imports_the_protocol_and_few_its_libraries():
     assert importers == {
         "google": {"local/otlp"},
         "opentelemetry": {"local/otlp"},
-        "starlette": {"local/api", "local/application", "local/bodies", "local/protection"},
+        "starlette": {"local/api", "local/application", "local/bodies", "local/pages", "local/protection"},
         "uvicorn": {"local/server"},
     }
     assert _roots(IMPORTS["local/command"].eager) <= sys.stdlib_module_names

@@ -184,6 +184,60 @@ def test_answers_are_byte_for_byte_those_without_the_agent(run_service, server, 
     assert all(answers[0])
 
 
+SHOWING = f"""
+{PLAIN}
+import copy, json, pickle
+
+plain = app
+
+def written(value):
+    return value.decode() if isinstance(value, bytes) else type(value).__name__
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return await plain(scope, receive, send)
+    shown = {{name: value for name, value in copy.deepcopy(scope).items() if name not in ("client", "server")}}
+    kind = type(pickle.loads(pickle.dumps(scope["type"]))).__name__
+    body = json.dumps([kind, repr(sorted(shown)), shown], default=written).encode()
+    await send({{"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]}})
+    await send({{"type": "http.response.body", "body": body}})
+"""
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "uvicorn-uvloop", "granian", "hypercorn", "daphne"])
+def test_the_scope_is_what_it_is_without_the_agent_however_it_is_looked_at(run_service, receiver, server):
+    answers = []
+    for bare in (True, False):
+        service = run_service(SERVERS[server], files={"app.py": SHOWING}, bare=bare)
+        answers.append(re.sub(rb"(?i)\r\ndate: [^\r]*", b"", service.raw(REQUESTS[0], 3)))
+    assert answers[1] == answers[0]
+    assert b'"http_version": "1.1"' in answers[0]
+
+    receiver.wait(spans=1)
+    assert seen(receiver) == [("GET", "SERVER", "s1", "UNSET")]
+
+
+@pytest.mark.parametrize("copying", ["copy.deepcopy(scope)", "dict(scope)", "scope"])
+def test_what_is_given_a_copy_of_the_scope_serves_the_same_request(run_service, receiver, copying):
+    middleware = f"""
+import copy
+inner = app
+async def app(scope, receive, send):
+    await inner({copying} if scope["type"] == "http" else scope, receive, send)
+"""
+    service = run_service(SERVERS["uvicorn"], files={"app.py": STARLETTE + middleware})
+    assert service.get("/items/7", HEADERS).text == "/items/7"
+    assert service.get("/boom", HEADERS).status == 500
+
+    receiver.wait(spans=2, logs=1, errors=1)
+    assert seen(receiver) == [
+        ("GET /items/{number}", "SERVER", "s1", "UNSET"),
+        ("GET /boom", "SERVER", "s1", "ERROR"),
+    ]
+    assert said(receiver) == [("item 7", "s1")]
+    assert errors(receiver) == [("ValueError", "starlette", "s1")]
+
+
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_lifespan_is_no_request(run_service, receiver, server):
     service = run_service(SERVERS[server], files={"app.py": PLAIN})

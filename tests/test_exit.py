@@ -102,6 +102,12 @@ def test_how_a_program_is_stopped_is_no_error(run_python, receiver, error):
     assert receiver.errors == []
 
 
+@pytest.mark.parametrize("hook", ["", "import sys; sys.excepthook = lambda *_: None; "])
+def test_ctrl_c_ends_a_program_that_has_recorded_nothing_as_it_would_without_us(run_python, receiver, hook):
+    assert run_python(f"{hook}raise KeyboardInterrupt").returncode == -signal.SIGINT
+    assert receiver.errors == []
+
+
 def test_a_thread_that_outlives_the_main_one(run_python, receiver):
     program = run_python("""
 import logging, threading
@@ -246,6 +252,29 @@ def test_sigterm_by_its_default_action(run, receiver):
 def test_sigterm_before_anything_was_recorded(run, receiver):
     assert run("ready()").stop() == -signal.SIGTERM
     assert receiver.exports == []
+
+
+@pytest.mark.parametrize("half_there", ["messaging", "pipeline"])
+def test_sigterm_in_the_middle_of_an_import_of_ours(run_python, half_there):
+    done = run_python(
+        f"""
+import os, signal, sys
+from importlib.machinery import PathFinder
+
+class Ending:
+    def find_spec(self, name, path, target=None):
+        spec = PathFinder.find_spec(name, path, target)
+        if name == "highlight_autoinstrument.{half_there}":
+            spec.loader.exec_module = lambda module: os.kill(os.getpid(), signal.SIGTERM)
+        return spec
+
+sys.meta_path.insert(0, Ending())
+import highlight_autoinstrument.{half_there}
+print("after")
+""",
+        env={"HIGHLIGHT_RAISE_ERRORS": "false"},  # which nobody would see: the signal ends it all the same
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "", "")
 
 
 def test_sigterm_and_a_receiver_that_hangs(run, receiver):

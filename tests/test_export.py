@@ -574,6 +574,24 @@ for number in range(150):
     assert max(export.size for export in receiver.exports) < 4 << 20
 
 
+def test_what_an_applications_tests_put_in_place_of_http_client_does_not_see_exports(run_python, receiver):
+    program = """
+import http.client, logging
+from unittest import mock
+from highlight_autoinstrument import flush
+logging.warning("before")
+names = ["request", "putrequest", "putheader", "endheaders", "send", "getresponse", "connect", "close"]
+with mock.patch.multiple(http.client.HTTPConnection, **{name: mock.DEFAULT for name in names}) as seen:
+    with mock.patch.object(http.client, "HTTPConnection") as whole:
+        logging.warning("meanwhile")
+        assert flush()
+    assert not whole.called
+    assert not [name for name, stand_in in seen.items() if stand_in.called]
+"""
+    sound(run_python(program))
+    assert bodies(receiver) == ["before", "meanwhile"]
+
+
 def test_the_oldest_are_dropped_and_counted(run_python, receiver):
     receiver.misbehave = [Misbehaviour(status=503, headers={"Retry-After": "2"})]
     program = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.faults.applications import INJECT, PACKAGE
 from tests.support.services import wait_until
 
 API = "import highlight_autoinstrument as highlight\n"
@@ -58,6 +59,32 @@ highlight.record_up_down_counter("queue", 1)
         for point in metric.data.data_points:
             assert 0 < point.start_time_unix_nano <= point.time_unix_nano
     assert (receiver.spans, receiver.logs, receiver.errors) == ([], [], [])
+
+
+def test_recording_does_not_wait_while_what_was_recorded_is_encoded(run_python, receiver):
+    done = run(
+        run_python,
+        """
+import time
+
+began = last = time.monotonic()
+longest = 0
+while last - began < 2:
+    highlight.record_incr("orders")
+    now = time.monotonic()
+    last, longest = now, max(longest, now - last)
+print(longest)
+""",
+        env={
+            "PYTHONPATH": str(INJECT),
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "HIGHLIGHT_FAULTS_PACKAGE": f"{PACKAGE}/",
+            "HIGHLIGHT_FAULTS_SET": "otlp.metric hang",
+            "HIGHLIGHT_FAULTS_HANG": "5",
+        },
+    )
+
+    assert float(done.stdout) < 3
 
 
 def test_metrics_alone_are_sent_while_the_program_runs(run_service, receiver):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import math
+import pickle
 from itertools import pairwise
 
 import pytest
@@ -170,18 +171,40 @@ def test_the_kinds_and_the_flags():
 
 
 def test_a_log_record_with_all_it_can_have():
-    record = LogRecord(50, "broken", {"own": [1]}, time_ns=1_700_000_000_000_000_001, logger="shop")
+    code = ("order", "/srv/shop.py", 12)
+    record = LogRecord(50, "broken", {"own": [1]}, time_ns=1_700_000_000_000_000_001, logger="shop", code=code)
     record.place(STAMP, (0xABC, 0xDEF, 1))
     decoded = sent_log(record)
     assert (decoded.body, decoded.severity_text, decoded.severity_number) == ("broken", "FATAL", 21)
     assert (decoded.trace_id, decoded.span_id) == (f"{0xABC:032x}", f"{0xDEF:016x}")
-    assert decoded.attributes == {"own": [1], **STAMP}
+    origin = {"logger.name": "shop", "code.function.name": "order", "code.file.path": "/srv/shop.py"}
+    assert decoded.attributes == {"own": [1], **origin, "code.line.number": 12, **STAMP}
     assert (decoded.time_ns, decoded.observed_ns) == (1_700_000_000_000_000_001, record.observed_ns)
 
 
 def test_a_log_record_outside_a_unit_has_no_ids():
     decoded = sent_log(LogRecord(20, "x", {}, time_ns=0, logger=""))
     assert (decoded.trace_id, decoded.span_id, decoded.attributes) == ("", "", {})
+
+
+def test_ids_that_a_unit_of_work_gets_late_are_on_all_that_comes_after():
+    unit = Unit(None, "its own trace")
+
+    def recorded():
+        record = LogRecord(20, "x", {}, time_ns=0)
+        record.place(unit.attributes, (1, 2, 1))
+        return sent_log(record).attributes, sent_span(new_span(unit=unit)).attributes
+
+    assert recorded() == ({"highlight.trace_id": "its own trace"},) * 2
+    unit.take(HighlightRequest("session", "request"), "trace")
+    assert recorded() == (STAMP, STAMP)
+
+
+def test_a_stamp_is_a_plain_dict_where_this_package_is_not():
+    sent_span(new_span())
+    pickled = pickle.dumps(UNIT.attributes)
+    assert b"highlight_autoinstrument" not in pickled
+    assert pickle.loads(pickled) == STAMP
 
 
 def test_what_a_receiver_says_of_records_that_it_rejected():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
 import pickle
 import sys
 import types
+import weakref
 
 import pytest
+import wrapt
 
 from highlight_autoinstrument import guard, patching
 
@@ -135,6 +138,53 @@ def test_a_built_in_is_wrapped_by_wrapt_and_stays_one():
     assert owner.length([1, 2]) == 2
     assert seen == [[1, 2]]
     assert isinstance(owner.length, types.BuiltinFunctionType)
+
+
+class Result:
+    """What a weak reference can be made to."""
+
+
+def kept():
+    """Return a result from a frame that keeps itself, as one does that has an exception in a local variable."""
+    try:
+        raise KeyError
+    except KeyError as error:
+        problem = error  # noqa: F841 - on purpose
+    return Result()
+
+
+async def kept_coroutine():
+    try:
+        raise KeyError
+    except KeyError as error:
+        problem = error  # noqa: F841 - on purpose
+    await asyncio.sleep(0)
+    return Result()
+
+
+def none_of_it(call):
+    return
+    yield
+
+
+@pytest.mark.parametrize("hook", [nothing, none_of_it])
+@pytest.mark.parametrize("function", [kept, kept_coroutine, functools.partial(kept), functools.partial(kept_coroutine)])
+def test_a_result_that_the_caller_drops_is_gone(function, hook):
+    owner = types.SimpleNamespace(__name__="owner", call=function)
+    patching.wrap(owner, "call", hook)
+    gc.disable()
+    try:
+        if inspect.iscoroutinefunction(function):
+
+            async def main():
+                return weakref.ref(await owner.call())
+
+            reference = asyncio.run(main())
+        else:
+            reference = weakref.ref(owner.call())
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
@@ -374,3 +424,60 @@ def test_a_replacement_keeps_the_functions_looks(library):
     assert library().plain("u")[0] == "seen"
     assert library().plain("u")[1][0] == "u"
     assert inspect.signature(library.plain) == inspect.signature(bare)
+
+
+class Wrapper:
+    """Another agent's: an object that binds."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __get__(self, instance, owner=None):
+        return functools.partial(self.function, instance)
+
+    def __call__(self, *args, **kwargs):
+        raise AssertionError("called without its instance")
+
+
+class Unbound:
+    """A callable that does not bind, as a mock."""
+
+    def __call__(self, *args, **kwargs):
+        return args, kwargs
+
+
+def passing(function):
+    def passed(self, *args, **kwargs):
+        try:
+            return function(self, *args, **kwargs)
+        except BaseException as error:
+            patching.hide_frame(error, __file__)
+            raise
+
+    return passed
+
+
+def test_what_is_replaced_is_called_as_a_class_would_call_it(library):
+    library.bound = Wrapper(lambda self, *args, **kwargs: (type(self), args, kwargs))
+    library.wrapped = wrapt.FunctionWrapper(
+        library.plain, lambda _, instance, args, kwargs: (type(instance), args, kwargs)
+    )
+    library.unbound = Unbound()
+    for name in ("bound", "wrapped", "unbound"):
+        patching.replace(library, name, passing)
+
+    assert library().bound(1, instance=2) == (library, (1,), {"instance": 2})
+    assert library().wrapped("u", instance=2) == (library, ("u",), {"instance": 2})
+    assert library().unbound(1, instance=2) == ((1,), {"instance": 2})
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 puts frames back")
+def test_what_is_bound_leaves_no_frame_of_ours(library):
+    def fail(_):
+        raise ValueError
+
+    library.bound = Wrapper(fail)
+    patching.replace(library, "bound", passing)
+    with pytest.raises(ValueError) as caught:
+        library().bound()
+    assert [entry.name for entry in caught.traceback][1:] == ["fail"]

@@ -18,7 +18,7 @@ MODULES = ("bottle",)
 
 
 def patch(bottle: ModuleType) -> None:
-    wrap(bottle.Bottle, "__call__", wsgi.serve)
+    wsgi.serve_calls(bottle.Bottle)
     # Hooks and plugins are the application's, and run before a route is known or not at all: these two see every one.
     wrap(bottle.Router, "match", name_span)
     wrap(bottle.Bottle, "_cast", answer)

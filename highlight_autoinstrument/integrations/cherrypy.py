@@ -21,7 +21,7 @@ MODULES = ("cherrypy._cptree", "cherrypy._cpdispatch", "cherrypy._cprequest", "c
 
 def patch(module: ModuleType) -> None:
     if module.__name__ == "cherrypy._cptree":
-        wrap(module.Application, "__call__", wsgi.serve)
+        wsgi.serve_calls(module.Application)
     elif module.__name__ == "cherrypy._cpdispatch":
         wrap(module.Dispatcher, "find_handler", name_span)
     elif module.__name__ == "cherrypy._cprequest":

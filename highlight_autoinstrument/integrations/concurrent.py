@@ -48,7 +48,7 @@ def leaving_no_message(run: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any) -> Any:
         result = run(self, *args)
         # The job may have taken a message from a queue; the thread's next job does not work on that.
-        if active.current_unit is not None:
+        if active.begun:
             messaging.abandoned(self.future)
         return result
 

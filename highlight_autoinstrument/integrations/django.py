@@ -34,21 +34,20 @@ def patch(module: ModuleType) -> None:
         wrap(module.BaseHandler, "resolve_request", name_span)
         wrap(module.BaseHandler, "process_exception_by_middleware", answered_by_middleware)
     elif module.__name__ == "django.core.handlers.wsgi":
-        wrap(module.WSGIHandler, "__call__", serve)
+        wsgi.serve_calls(module.WSGIHandler, answer)
     elif module.__name__ == "django.http.response":
         wrap(module.HttpResponseBase, "close", close)
     else:
         asgi.serve_calls(module.ASGIHandler)
 
 
-def serve(call: Call) -> Generator[None, Any, Any]:
-    body = yield from wsgi.serve(call)
-    response = getattr(body, "answer", None)
+def answer(body: wsgi.Body) -> Any:
+    response = body.answer
     if getattr(response, "streaming", True):
         return body
     # Middleware around the application reads the response's status and headers, which no iterable of ours has.
     vars(response)[ATTRIBUTE] = body.let_go()
-    return None
+    return response
 
 
 def close(call: Call) -> Generator[None, Any, None]:

@@ -41,7 +41,7 @@ def name_span(call: Call) -> Generator[None, Any, None]:
 
 def note_raised(call: Call) -> Generator[None, Any, None]:
     error, response = call["ex"], call["resp"]
-    request = (getattr(call["req"], "scope", None) or {}).get(asgi.MARK)
+    request = asgi.served(getattr(call["req"], "scope", None))
     if request is not None:
         request.raised = error  # an error, if the answer is a 5xx
     handled = yield

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from .. import asgi
-from ..patching import wrap
+from ..patching import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from types import ModuleType
     from typing import Any
 
-    from ..patching import Call
 
-MODULES = ("fastapi.routing",)
-
-
-def patch(routing: ModuleType) -> None:
-    wrap(routing.APIRoute, "handle", name_span)
+MODULES = ("fastapi.applications", "fastapi.routing")
 
 
-def name_span(call: Call) -> Generator[None, Any, None]:
-    route, scope = call.instance, call["scope"]
-    included = (scope.get("fastapi") or {}).get("effective_route_context")
-    if getattr(included, "original_route", None) is route:
-        route = included
-    asgi.name_by_route(scope, route.path_format)
-    yield
+def patch(module: ModuleType) -> None:
+    if module.__name__ == "fastapi.applications":
+        # Its own telemetry begins in its `__call__`, around Starlette's: what it makes of a request is a part of ours.
+        asgi.serve_calls(module.FastAPI)
+    else:
+        replace(module.APIRoute, "handle", name_span)
+
+
+def template(route: Any, scope: Any) -> str:
+    included: Any = (scope.get("fastapi") or {}).get("effective_route_context")
+    found: str = (included if getattr(included, "original_route", None) is route else route).path_format
+    return found
+
+
+# One for all that it replaces, by which it is known.
+name_span = asgi.naming(template)

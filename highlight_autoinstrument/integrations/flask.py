@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .. import wsgi
+from .. import active, wsgi
 from ..later import errors
-from ..patching import guarded, wrap
+from ..patching import guarded, hide_frame, replace, wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from types import ModuleType
     from typing import Any
 
@@ -18,9 +18,9 @@ MODULES = ("flask",)
 
 
 def patch(flask: ModuleType) -> None:
-    wrap(flask.Flask, "__call__", wsgi.serve)
+    wsgi.serve_calls(flask.Flask)
     # Not by the signal before it: other agents take whoever hears a signal for a step of the application's.
-    wrap(flask.Flask, "full_dispatch_request", name_span)
+    replace(flask.Flask, "full_dispatch_request", naming)
     wrap(flask.Flask, "handle_user_exception", answered_by_handler)
     # Extensions that answer exceptions themselves send it as well. Held: a weak receiver may go away so late at the
     # program's end that blinker complains.
@@ -30,12 +30,30 @@ def patch(flask: ModuleType) -> None:
         wrap(flask.Flask, "handle_exception", unanswered)
 
 
-def name_span(call: Call) -> Generator[None, Any, None]:
-    from flask import request
+def naming(dispatch: Callable[..., Any]) -> Callable[..., Any]:
+    """What `Flask.full_dispatch_request` is replaced by: it names a request's span, where one will be sent."""
 
-    if request.url_rule is not None:  # None: no route matched, a 404 is coming
-        wsgi.name_by_route(request.environ, request.method, request.url_rule.rule)
-    yield
+    def full_dispatch_request(*args: Any, **kwargs: Any) -> Any:
+        if active.span() is not None:
+            name_span()
+        try:
+            return dispatch(*args, **kwargs)
+        except BaseException as error:
+            hide_frame(error, __file__)
+            raise
+
+    return full_dispatch_request
+
+
+@guarded
+def name_span() -> None:
+    from flask import request as proxy
+
+    # Once; the proxy would do so for each attribute.
+    request = proxy._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    rule = request.url_rule
+    if rule is not None:  # None: no route matched, a 404 is coming
+        wsgi.name_by_route(request.environ, request.method, rule.rule)
 
 
 @guarded

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .. import asgi
-from ..patching import wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,5 +12,5 @@ MODULES = ("hypercorn.app_wrappers",)
 
 
 def patch(app_wrappers: ModuleType) -> None:
-    wrap(app_wrappers.ASGIWrapper, "__call__", asgi.serve)
-    wrap(app_wrappers.WSGIWrapper, "__call__", asgi.serve)
+    asgi.serve_calls(app_wrappers.ASGIWrapper)
+    asgi.serve_calls(app_wrappers.WSGIWrapper)

@@ -35,8 +35,9 @@ def name_span(call: Call) -> Generator[None, Any, None]:
         yield
     except Exception as error:
         cause = original(error)
-        if cause is not error and asgi.MARK in scope:
-            scope[asgi.MARK].work.fail(cause)
+        request = asgi.served(scope)
+        if cause is not error and request is not None:
+            request.work.fail(cause)
             errors.claim(error, active.current())
         raise
     finally:

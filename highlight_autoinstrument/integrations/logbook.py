@@ -35,7 +35,7 @@ def forward(call: Call) -> Generator[None, Any, None]:
         message(record),
         logger=logs.text(record.channel or ""),
         error=logs.error_in(record.exc_info),
-        code=(logs.text(record.func_name or ""), logs.text(record.filename or ""), record.lineno or 0),
+        code=logs.code(record.func_name, record.filename, record.lineno),
         extra=dict(record.extra),
     )
 

@@ -62,7 +62,11 @@ def forward(record: logging.LogRecord) -> None:
     fields = record.__dict__
     extra = {} if fields.keys() <= STANDARD else {key: value for key, value in fields.items() if key not in STANDARD}
     body = message(record)
-    code = (logs.text(record.funcName or ""), logs.text(record.pathname), logs.simple(record.lineno))
+    function, file, line = record.funcName, record.pathname, record.lineno
+    code: tuple[str, str, int | None] = (function, file, line)
+    if type(function) is not str or type(file) is not str or type(line) is not int:
+        code = logs.code(function, file, line)
+    level, created, name = record.levelno, record.created, record.name
     error = logs.error_in(record.exc_info) if record.exc_info is not None else None
     if handed is not None:
         body = body if record.args else handed.body
@@ -71,10 +75,10 @@ def forward(record: logging.LogRecord) -> None:
         extra = {key: value for key, value in extra.items() if key not in handed.known and key not in STRUCTLOG}
         extra.update(handed.extra)
     logs.emit(
-        logs.level_of(record.levelno),
+        level if type(level) is int else logs.level_of(level),
         body,
-        logger=logs.text(record.name or ""),
-        time_ns=logs.nanoseconds(record.created),
+        logger=name if type(name) is str else logs.text(name or ""),
+        time_ns=logs.nanoseconds(created),
         error=error,
         code=code,
         stack=record.stack_info,

@@ -50,10 +50,6 @@ def forward(record: dict[str, Any]) -> None:
         logs.text(record.get("message")),
         logger=logs.text(record.get("name") or ""),
         error=logs.error_in(record.get("exception")),  # a named tuple
-        code=(
-            logs.text(record.get("function")),
-            logs.text(getattr(record.get("file"), "path", "")),
-            logs.simple(record.get("line")),
-        ),
+        code=logs.code(record.get("function"), getattr(record.get("file"), "path", ""), record.get("line")),
         extra=extra if isinstance(extra, dict) else None,
     )

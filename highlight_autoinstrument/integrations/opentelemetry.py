@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .. import ecosystem
-from ..later import otel, tracing
+from .. import active, ecosystem
+from ..later import context, otel, tracing
 from ..patching import guarded, wrap
 
 TYPE_CHECKING = False
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MODULES = (
     "opentelemetry.trace",
     "opentelemetry._logs",
+    "opentelemetry.propagate",
     "opentelemetry.sdk.trace",
     "opentelemetry.instrumentation.instrumentor",
 )
@@ -25,8 +26,11 @@ MODULES = (
 def patch(module: ModuleType) -> None:
     if module.__name__ == "opentelemetry.sdk.trace":
         wrap(module.Span, "record_exception", record_exception)
+        wrap(module.Tracer, "start_span", start_span)
     elif module.__name__ == "opentelemetry._logs":
         wrap(module, "set_logger_provider", set_logger_provider)
+    elif module.__name__ == "opentelemetry.propagate":
+        wrap(module, "extract", extract)
     elif module.__name__ == "opentelemetry.instrumentation.instrumentor":
         wrap(module.BaseInstrumentor, "instrument", make_way)
     else:
@@ -58,9 +62,26 @@ def join(provider: Any) -> None:
         provider.add_span_processor(otel.HighlightSpanProcessor())
 
 
+def extract(call: Call) -> Generator[None, Any, Any]:
+    if call.get("context") is not None or active.current() is None:
+        return None
+    token = context.attach(context.reading())
+    try:
+        extracted = yield
+    finally:
+        context.detach(token)
+    return context.continuing(extracted)
+
+
 def record_exception(call: Call) -> Generator[None, Any, None]:
     otel.record_exception(call.instance, call["exception"])
     yield
+
+
+def start_span(call: Call) -> Generator[None, Any, None]:
+    if active.current() is None:
+        return
+    otel.started((yield))
 
 
 def set_logger_provider(call: Call) -> Generator[None, Any, None]:

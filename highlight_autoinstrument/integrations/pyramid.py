@@ -21,7 +21,7 @@ MODULES = ("pyramid.router", "pyramid.view")
 
 def patch(module: ModuleType) -> None:
     if module.__name__ == "pyramid.router":
-        wrap(module.Router, "__call__", wsgi.serve)
+        wsgi.serve_calls(module.Router)
         wrap(module.Router, "handle_request", name_span)
     else:
         wrap(module.ViewMethodsMixin, "invoke_exception_view", answered_by_view)

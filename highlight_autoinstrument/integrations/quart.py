@@ -37,7 +37,7 @@ def name_span(call: Call) -> Generator[None, Any, None]:
 
 def note_raised(call: Call) -> Generator[None, Any, None]:
     connection = present()
-    request = connection.scope.get(asgi.MARK) if connection is not None else None
+    request = asgi.served(connection.scope) if connection is not None else None
     if request is not None:
         request.raised = call["error"]  # an error, if the answer is a 5xx
     yield
@@ -50,7 +50,7 @@ def record_error(call: Call) -> Generator[None, Any, None]:
 
 def fail(call: Call) -> Generator[None, Any, None]:
     connection = present()
-    request = connection.scope.get(asgi.MARK) if connection is not None else None
+    request = asgi.served(connection.scope) if connection is not None else None
     if request is not None:
         request.work.fail(call["error"])
     yield

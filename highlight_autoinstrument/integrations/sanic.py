@@ -84,7 +84,7 @@ def serve(call: Call) -> Generator[None, Any, None]:
 
 
 def is_asgi(request: Any) -> bool:
-    return asgi.MARK in (getattr(request.transport, "scope", None) or ())
+    return asgi.served(getattr(request.transport, "scope", None)) is not None
 
 
 def name_by_route(request: Any) -> None:
@@ -104,7 +104,7 @@ def handle(call: Call) -> Generator[None, Any, None]:
     """The making of an answer of an exception."""
     request, error = call["request"], call["exception"]
     late = unanswered.pop(request, None)
-    answering = request.transport.scope[asgi.MARK] if is_asgi(request) else late or serving.current()
+    answering = asgi.served(getattr(request.transport, "scope", None)) or late or serving.current()
     if answering is None:  # a request that could not be read
         return
     answering.raised = error  # an error, if the answer is a 5xx

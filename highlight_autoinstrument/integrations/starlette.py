@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from .. import asgi
-from ..patching import guarded, wrap
+from ..patching import guarded, hide_frame, replace, wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Callable, Generator
     from types import ModuleType
     from typing import Any
 
@@ -21,16 +21,19 @@ def patch(module: ModuleType) -> None:
     if module.__name__ == "starlette.applications":
         asgi.serve_calls(module.Starlette)
     elif module.__name__ == "starlette.routing":
-        wrap(module.Route, "handle", name_span)
-        wrap(module.WebSocketRoute, "handle", name_span)
+        replace(module.Route, "handle", name_span)
+        replace(module.WebSocketRoute, "handle", name_span)
         wrap(module.Mount, "handle", name_span_by_mount)
     else:
-        wrap(module.ExceptionMiddleware, "__call__", watch)
+        replace(module.ExceptionMiddleware, "__call__", watching)
 
 
-def name_span(call: Call) -> Generator[None, Any, None]:
-    asgi.name_by_route(call["scope"], call.instance.path_format)
-    yield
+def template(route: Any, _: Any) -> str:
+    found: str = route.path_format
+    return found
+
+
+name_span = asgi.naming(template)
 
 
 def name_span_by_mount(call: Call) -> Generator[None, Any, None]:
@@ -40,25 +43,30 @@ def name_span_by_mount(call: Call) -> Generator[None, Any, None]:
     yield
 
 
-def watch(call: Call) -> Generator[None, Any, None]:
+def watching(call: Callable[..., Any]) -> Callable[..., Any]:
     """Note what the handlers make an answer of, and what leaves them: middleware outside may make an answer of that."""
-    request = call["scope"].get(asgi.MARK)
-    if request is None:
-        return
-    call["send"] = sender(request, call["send"])
-    try:
-        yield
-    except Exception as error:
-        request.raised = error
-        raise
+
+    async def __call__(self: Any, scope: Any, receive: Any, send: Any) -> Any:  # noqa: N807
+        request = served(scope)
+
+        async def watched_send(message: Any) -> None:
+            status = message.get("status") if isinstance(message, dict) else None
+            if isinstance(status, int) and status >= 500:
+                note(request, message)
+            await send(message)
+
+        try:
+            return await call(self, scope, receive, send if request is None else watched_send)
+        except Exception as error:
+            hide_frame(error, __file__)
+            if type(request) is asgi.Request:
+                request.raised = error
+            raise
+
+    return __call__
 
 
-def sender(request: Request, send: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
-    async def watched_send(message: Any) -> None:
-        note(request, message)
-        await send(message)
-
-    return watched_send
+served = guarded(asgi.served)
 
 
 @guarded

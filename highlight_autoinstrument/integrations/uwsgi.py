@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .. import guard, imports, wsgi
-from ..patching import hooked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +48,6 @@ def exchange(attribute: str) -> Callable[[ModuleType], None]:
     def loaded(module: ModuleType) -> None:
         app = getattr(module, attribute, None)
         if callable(app) and not hasattr(type(app).__call__, "__highlight__"):  # a framework's, which does it itself
-            setattr(module, attribute, hooked(app, wsgi.serve, f"{module.__name__}.{attribute}"))
+            setattr(module, attribute, wsgi.in_place_of(app))
 
     return loaded

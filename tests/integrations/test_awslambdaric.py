@@ -19,7 +19,9 @@ from tests.support.receiver import Misbehaviour
 APP = """
 import logging, os, sys
 from fastapi import FastAPI
+from flask import Flask
 from mangum import Mangum
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 from highlight_autoinstrument import message_context
 
 log = logging.getLogger("app")
@@ -34,8 +36,19 @@ def item(number: int):
     return number
 
 serve = Mangum(api)
+site = Flask("site")
+
+@site.get("/items/<int:number>")
+def site_item(number): return str(item(number))
+
+def serve_wsgi(event):
+    asked = EnvironBuilder(event["rawPath"], f"https://{event['headers']['host']}/", headers=event["headers"])
+    body, status, _ = run_wsgi_app(site, asked.get_environ())
+    return {"statusCode": int(status.partition(" ")[0]), "body": b"".join(body).decode()}
 
 def handler(event, context):
+    if isinstance(event, dict) and "do" not in event and "wsgi" in str(event.get("headers")):
+        return serve_wsgi(event)
     if isinstance(event, dict) and "do" not in event and "asgi" in str(event.get("headers")):
         return serve(event, context)
     log.info("handling")
@@ -285,9 +298,10 @@ def test_an_error_is_one_error_and_the_answer_what_it_was(function, runtime, rec
     ]
 
 
-def test_an_application_behind_an_adapter_is_the_same_request(function, runtime, receiver):
+@pytest.mark.parametrize(("protocol", "route"), [("asgi", "/items/{number}"), ("wsgi", "/items/<int:number>")])
+def test_an_application_behind_an_adapter_is_the_same_request(function, runtime, receiver, protocol, route):
     function()
-    headers = {"x-highlight-request": "s1/r1", "host": "api.example.com", "asgi": "yes"}
+    headers = {"x-highlight-request": "s1/r1", "host": "api.example.com", protocol: "yes"}
     for number in (7, 13):
         event = http("$default", headers=headers, rawPath=f"/items/{number}")
         event["requestContext"]["http"]["path"] = f"/items/{number}"
@@ -295,8 +309,8 @@ def test_an_application_behind_an_adapter_is_the_same_request(function, runtime,
 
     receiver.wait(spans=2, errors=1)
     assert spans(receiver) == [
-        ("GET /items/{number}", "SERVER", "s1", "UNSET"),
-        ("GET /items/{number}", "SERVER", "s1", "ERROR"),
+        (f"GET {route}", "SERVER", "s1", "UNSET"),
+        (f"GET {route}", "SERVER", "s1", "ERROR"),
     ]
     assert errors(receiver) == [("LookupError", "no such item", "s1")]
     assert ("item 7", "s1") in [(log.body, log.session) for log in receiver.logs]

@@ -369,3 +369,37 @@ print(threading.excepthook is threading.__excepthook__)
     assert result.stdout == bare.stdout
     assert result.stdout.count("\n") >= 14
     assert receiver.exports == []
+
+
+def test_a_response_that_is_dropped_is_closed_at_once_as_bare(receiver, run_python):
+    result = run_python(
+        """
+import gc, socket, threading, weakref
+import urllib3
+import highlight_autoinstrument as highlight
+
+server = socket.create_server(("127.0.0.1", 0))
+
+def serve():
+    for status in [b"HTTP/0.5 200 OK", b"HTTP/1.1 200 OK"] * 2:  # the first is no version, and is tried again
+        connection = server.accept()[0]
+        connection.recv(65536)
+        connection.sendall(status + b"\\r\\n\\r\\n")
+        connection.close()
+
+def call():
+    with urllib3.HTTPConnectionPool(*server.getsockname()) as pool:
+        return weakref.ref(pool.urlopen("GET", "/", preload_content=False, retries=urllib3.Retry(read=1)))
+
+threading.Thread(target=serve).start()
+gc.disable()
+print(call()())
+with highlight.trace("work"):
+    print(call()())
+server.close()
+"""
+    )
+
+    assert (result.returncode, result.stdout) == (0, "None\nNone\n"), result.stderr
+    receiver.wait(spans=2)
+    assert sorted(span.name for span in receiver.spans) == ["GET", "work"]

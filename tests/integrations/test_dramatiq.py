@@ -240,12 +240,13 @@ log = logging.getLogger("app")
 def work(number):
     options = CurrentMessage.get_current_message().options
     log.warning(number)
-    print(told(number, {name: value for name, value in options.items() if name.lower() in NAMES}))
+    seen = told(number, {name: value for name, value in options.items() if name.lower() in NAMES})
+    print(seen + "\\n", end="")  # in one piece: the worker's log is in the same file
 
 if sys.argv[1:] == ["send"]:
     for number, _, pairs, _ in SENT:
         work.send_with_options(args=(str(number),), **dict(pairs))
-        print(told(number, dict(pairs)))
+        print(told(number, dict(pairs)) + "\\n", end="")
 """
 
 

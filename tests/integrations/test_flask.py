@@ -194,3 +194,118 @@ def test_also_where_both_are_page_loads_of_one_session(flask, receiver):
 
     receiver.wait(spans=2, errors=2)
     assert errors(receiver) == [("OSError", "raised again and again", "s1")] * 2
+
+
+@pytest.mark.parametrize("sampler", ["always_on", "always_off"])
+def test_an_answer_that_is_whole_is_left_as_it_is_and_others_belong_to_their_request(run_python, receiver, sampler):
+    done = run_python(
+        """
+import logging
+from flask import Flask, Response
+from werkzeug.test import create_environ
+from werkzeug.wsgi import ClosingIterator
+
+app = Flask(__name__)
+log = logging.getLogger("shop")
+
+class Closing(Response):
+    def close(self):
+        log.warning("close")
+        super().close()
+
+class Encoding(Response):
+    def iter_encoded(self):
+        for part in super().iter_encoded():
+            log.warning("encode")
+            yield part
+
+@app.get("/whole")
+def whole(): return "whole"
+
+@app.get("/parts")
+def parts(): return Response(["par", "ts"])
+
+class Cleaning(Response):
+    def get_app_iter(self, environ):
+        return ClosingIterator(self.iter_encoded(), [lambda: log.warning("clean"), self.close])
+
+@app.get("/cleaning")
+def cleaning(): return Cleaning("cleaning")
+
+@app.get("/closing")
+def closing(): return Closing("closing")
+
+@app.get("/encoding")
+def encoding(): return Encoding("encoding")
+
+@app.get("/call_on_close")
+def call_on_close():
+    answer = Response("call_on_close")
+    answer.call_on_close(lambda: log.warning("call_on_close"))
+    return answer
+
+@app.get("/instance")
+def instance():
+    answer = Response("instance")
+    answer.close = lambda: log.warning("instance")
+    return answer
+
+@app.get("/stream")
+def stream():
+    def parts():
+        log.warning("stream")
+        yield "stream"
+    return Response(parts())
+
+def ask(path, app=app):
+    body = app(create_environ(path, headers={"x-highlight-request": "s1/r1"}), lambda status, headers: None)
+    print(b"".join(body).decode(), type(body) is ClosingIterator)
+    body.close()
+
+for path in ("/whole", "/parts", "/cleaning", "/closing", "/encoding", "/call_on_close", "/instance", "/stream"):
+    ask(path)
+plain = app.wsgi_app
+app.wsgi_app = lambda *given: ClosingIterator(plain(*given), [lambda: log.warning("outer")])
+ask("/whole")
+app.wsgi_app = plain
+close = Response.close
+Response.close = lambda self: (log.warning("replaced"), close(self))
+ask("/whole")
+""",
+        env={"OTEL_TRACES_SAMPLER": sampler},
+    )
+
+    others = ("parts", "cleaning", "closing", "encoding", "call_on_close", "instance", "stream", "whole", "whole")
+    lines = ["whole True", *(f"{path} False" for path in others)]
+    assert (done.returncode, done.stdout.splitlines()) == (0, lines), done.stderr
+    told = ["call_on_close", "clean", "close", "encode", "instance", "outer", "replaced", "stream"]
+    receiver.wait(logs=8, spans=10 if sampler == "always_on" else 0)
+    assert sorted((log.body, log.session) for log in receiver.logs) == [(body, "s1") for body in told]
+    assert {(span.kind, span.session) for span in receiver.spans} == ({("SERVER", "s1")} if receiver.spans else set())
+    assert len(receiver.spans) == (10 if sampler == "always_on" else 0)
+
+
+def test_text_that_can_not_be_encoded_is_an_error_of_its_request(run_python, receiver):
+    done = run_python(
+        """
+from flask import Flask, Response
+from werkzeug.test import create_environ
+
+app = Flask(__name__)
+
+@app.get("/half")
+def half(): return Response(["a\\ud800"], headers={"Content-Length": "4"})
+
+body = app(create_environ("/half", headers={"x-highlight-request": "s1/r1"}), lambda status, headers: None)
+try:
+    b"".join(body)
+except UnicodeEncodeError:
+    print("failed")
+body.close()
+"""
+    )
+
+    assert (done.returncode, done.stdout) == (0, "failed\n"), done.stderr
+    receiver.wait(spans=1, errors=1)
+    assert [(e.type, e.session) for e in receiver.errors] == [("UnicodeEncodeError", "s1")]
+    assert [(span.name, span.status, span.session) for span in receiver.spans] == [("GET /half", "ERROR", "s1")]

@@ -325,3 +325,11 @@ def test_a_record_that_a_patcher_has_spoilt_is_sent_as_it_is(run, run_python, re
     assert done.stdout == bare.stdout
     receiver.wait(logs=1)
     assert told(receiver) == [("INFO", "", "<__main__.Silent>")]
+
+
+def test_a_line_that_a_patcher_has_made_something_else_is_left_out(run, receiver):
+    run("logger.patch(lambda record: record.update(line=[record['line']])).info('somewhere')")
+
+    receiver.wait(logs=1)
+    assert told(receiver) == [("INFO", "__main__", "somewhere")]
+    assert "code.line.number" not in receiver.logs[0].attributes

@@ -269,6 +269,23 @@ def test_an_applications_own_instrumentation_makes_the_server_span_as_ever(start
     assert [(log.body, log.session) for log in receiver.logs] == [("hello", "s1")]
 
 
+def test_what_goes_to_a_provider_that_is_not_the_global_one_is_as_ever(start, receiver):
+    app = OWN_PROVIDER.replace("trace.set_tracer_provider(provider)\n", "").replace(
+        "instrument_app(app)", "instrument_app(app, tracer_provider=provider)"
+    )
+    told = []
+    for bare in (True, False):
+        service = start(files={"app.py": app}, bare=bare, env={"PYTHONWARNINGS": "ignore"})
+        assert service.get("/hello", SESSION).text == "hello"
+        if not bare:
+            receiver.wait(spans=1, logs=1)
+        service.stop(signal.SIGINT)
+        told.append([line for line in service.stdout.splitlines() if line.startswith("span ")])
+
+    assert told == [["span GET /hello SERVER None None"]] * 2
+    assert seen(receiver) == [("GET /hello", "SERVER", "s1", "UNSET")]
+
+
 def test_an_exception_that_is_caught_outside_a_span_is_none_and_one_that_is_recorded_is_an_error(start, receiver):
     service = start()
     assert service.get("/tried", SESSION).text == "fine"

@@ -101,7 +101,8 @@ def test_a_path_beyond_ascii_is_told_as_the_browser_shows_it(serve, receiver, se
 def test_a_body_that_fails_half_way_is_its_requests_error(serve, receiver, server):
     service = serve(server)
     answer = service.raw(b"GET /half HTTP/1.1\r\nHost: here\r\nX-Highlight-Request: s1/r1\r\n\r\n")
-    assert (b"one " in answer) or server == "eventlet"  # which gathers small chunks
+    # eventlet gathers small chunks; granian may drop the answer before it has sent one, and does so more often bare.
+    assert (b"one " in answer) or server in ("eventlet", "granian")
 
     receiver.wait(spans=1, errors=1, logs=2)
     assert seen(receiver) == [("GET", "s1", "ERROR", 200)]
