@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from types import FunctionType
+from types import FunctionType, MethodDescriptorType, WrapperDescriptorType
 from typing import Any
 
 from . import guard
@@ -30,6 +30,10 @@ _MISSING: Any = object()
 _FIELDS: tuple[Any, ...] = tuple(
     BaseException.__dict__[name] for name in ("__traceback__", "__cause__", "__context__", "__suppress_context__")
 )
+
+# Methods that are called with their instance first. Another agent's wrapper has to be bound to it, even where it says
+# that its class is one of these.
+_TAKE_THE_INSTANCE = (FunctionType, MethodDescriptorType, WrapperDescriptorType)
 
 
 class MissingArgumentError(Exception):
@@ -193,7 +197,7 @@ def _lookup(owner: Any, name: str) -> Any:
 def hooked(function: Callable[..., Any], hook: Hook, part: str, parameters: Sequence[str] = ()) -> Callable[..., Any]:
     """Return `function` with a hook around each call."""
     switch = Switch(part, hook)
-    if not isinstance(function, FunctionType):
+    if type(function) is not FunctionType:  # another agent's wrapper says that it is one, and has to know its instance
         return _hooked_object(function, switch, parameters)
     positions = _positions(function)
     wrapper: Callable[..., Any]
@@ -348,8 +352,7 @@ def replace(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable
     if found is _MISSING:
         guard.debug(f"{part}: not patched, this version has no such function")
     elif getattr(found, "__highlight__", None) is not make:
-        # Another agent's wrapper has to know its instance, and may say that it is of the function's type.
-        function = _bound(found) if isinstance(owner, type) and type(found) is not FunctionType else found
+        function = _bound(found) if isinstance(owner, type) and type(found) not in _TAKE_THE_INSTANCE else found
         wrapper = functools.update_wrapper(make(function), found)
         wrapper.__highlight__ = make  # type: ignore[attr-defined]
         setattr(owner, name, wrapper)

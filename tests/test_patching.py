@@ -410,6 +410,29 @@ def test_a_guarded_callback_that_fails_is_said_once_and_off(quiet):
     assert len(quiet) == 1
 
 
+def test_a_hook_around_another_agents_wrapper_leaves_it_its_instance(library):
+    wrapped = []
+
+    def other(function, instance, args, kwargs):
+        wrapped.append(instance)
+        return function(*args, **kwargs)
+
+    library.plain = wrapt.FunctionWrapper(library.plain, other)
+    seen = []
+
+    def hook(call):
+        seen.append((call.instance, call["url"]))
+        call["method"] = "PUT"
+        yield
+
+    patching.wrap(library, "plain", hook)
+    of = library()
+
+    assert of.plain("u") == ("u", "PUT", (), 1, {})
+    assert seen == [(of, "u")]
+    assert wrapped == [of]
+
+
 def test_a_replacement_keeps_the_functions_looks(library):
     def make(function):
         def wrapper(self, *args, **kwargs):

@@ -309,7 +309,8 @@ def test_logs_are_searched_and_each_tells_its_attributes(open_page, at):
     expect(page.get_by_text("No log record is like that.")).to_be_visible()
     assert query(page) == {"after": [str((at // 1_000_000_000 + 2) * 1000)]}
     page.reload()
-    expect(page.get_by_label("From")).to_have_value(moment)
+    # As HTML writes a moment that it is given: a whole minute has no seconds.
+    expect(page.get_by_label("From")).to_have_value(moment.removesuffix(":00"))
     page.get_by_label("From").fill("")
     page.get_by_label("Until").fill(moment)
     expect(bodies).to_have_text(list(reversed(story.LOGS)))
