@@ -232,12 +232,12 @@ class Request:
                 else:
                     headers.setdefault(name, value)
         preflight = scope.get("method") == "OPTIONS" and b"access-control-request-method" in headers
-        inside = None if work is not None or preflight else _put_off(scope, headers)
+        inside = 0 if work is not None or preflight else _put_off(scope, headers)
         if type(inside) is unread.Unread:
             self._work = None
             self.context: Context = inside
         else:
-            self._work = work = work or begin(scope, headers)
+            self._work = work = work or begin(scope, headers, inside if isinstance(inside, int) else 0)
             self.context = work.context
         if preflight and config.get().cors:
             scope["headers"], self._asked = cors.hide_bytes(given)
@@ -328,16 +328,16 @@ def _host(address: Any) -> str | None:
     return str(address[0]) if address and isinstance(address, (list, tuple)) else None
 
 
-def _put_off(scope: dict[str, Any], headers: dict[bytes, bytes]) -> Context | None:
-    """The context of a request that no span will be sent of; None for others."""
+def _put_off(scope: dict[str, Any], headers: dict[bytes, bytes]) -> Context | int:
+    """The context of a request that no span will be sent of; for others what `unread.put_off` returns."""
     if dict.__len__(context.get_current()):
-        return None
+        return 0
     method = scope.get("method", "GET")
     return unread.put_off(method, spans.SERVER, _getter(headers), propagation.NAMES, _asked, _place, scope, headers)
 
 
-def begin(scope: dict[str, Any], headers: dict[bytes, bytes]) -> Work:
-    """Begin the unit of work of a request or a websocket."""
+def begin(scope: dict[str, Any], headers: dict[bytes, bytes], half: int = 0) -> Work:
+    """Begin the unit of work of a request or a websocket; `half` as `unread.put_off` has it."""
     get = _getter(headers)
     method, host, path = asked = _asked(_place(scope, headers))
 
@@ -353,7 +353,7 @@ def begin(scope: dict[str, Any], headers: dict[bytes, bytes]) -> Work:
             get("user-agent"),
         )
 
-    work = incoming.begin(method, spans.SERVER, get, attributes)
+    work = incoming.begin(method, spans.SERVER, get, attributes, half=half)
     work.unit.asked = asked
     return work
 

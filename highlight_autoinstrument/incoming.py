@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import SpanKind
 
-from . import context, errors, guard, propagation, spans
+from . import context, errors, guard, propagation, recording, spans
 from .context import HighlightRequest, Unit
 from .propagation import NAMES
 from .recording import Span
@@ -51,15 +51,17 @@ def begin(
     get: Callable[[str], str | None],
     attributes: dict[str, Any] | Callable[[], dict[str, Any]],
     names: Names = NAMES,
+    half: int = 0,
 ) -> Work:
     """Begin a unit of work.
 
     `get` returns what came in under a header, or None; it is asked for the `names`, in lower case unless others are
-    given. The attributes may be a function, which is called only where the span will be sent.
+    given. The attributes may be a function, which is called only where the span will be sent. `half` is that of its
+    trace's id that samplers read, where it was drawn already and nothing that came in says another: see `unit`.
     """
     ids, parent = read(get, names)
     state = propagation.parse_tracestate(get(names.tracestate)) if parent is not None else None
-    work = start(name, kind, ids, parent, attributes if isinstance(attributes, dict) else {}, state)
+    work = start(name, kind, ids, parent, attributes if isinstance(attributes, dict) else {}, state, half)
     span = work.unit.span
     if "http.request.method" in span.attributes:
         method, host, path = map(span.attributes.get, ("http.request.method", "server.address", "url.path"))
@@ -90,11 +92,12 @@ def start(
     parent: tuple[int, int, int] | None,
     attributes: dict[str, Any],
     trace_state: str | None = None,
+    half: int = 0,
 ) -> Work:
     """Begin a unit of work with ids and a parent that are known."""
     outside = context.get_current()
     if not outside:
-        begun = unit(name, kind, ids, parent, attributes, trace_state)
+        begun = unit(name, kind, ids, parent, attributes, trace_state, half=half)
         return Work(begun, context.holding(begun, outside))
     around = _span_around(outside)
     local = context.span_ids(around) if around is not None else None
@@ -112,12 +115,18 @@ def unit(
     attributes: dict[str, Any],
     trace_state: str | None = None,
     local: tuple[int, int, int] | None = None,
+    half: int = 0,
 ) -> Unit:
-    """A unit of work with its span, below that of the `parent`, or below a `local` one that stands for it."""
+    """A unit of work with its span, below that of the `parent`, or below a `local` one that stands for it.
+
+    A trace that begins here has the `half`, if it is not 0, so that a second draw does not decide on it again.
+    """
     request_id = ids.request_id if ids is not None else None
     unit = Unit(ids, f"{parent[0]:032x}" if parent is not None else request_id)
     # Without a traceparent the browser's own trace id, where the request id is one, makes this trace the browser's.
     trace_id = _as_trace_id(request_id) if parent is None and request_id is not None else 0
+    if half and not trace_id:
+        trace_id = recording.random_half() << 64 | half
     unit.span = Span(name, kind, unit, attributes, local or parent, trace_state, trace_id)
     return unit
 

@@ -39,33 +39,33 @@ def put_off(
     asked: Callable[[Any], Asked],
     place: Callable[..., Any],
     *request: Any,
-) -> Unread | None:
-    """The context of a unit of work that the sampler leaves out, and nothing is around; None where it has to begin now.
+) -> Unread | int:
+    """The context of a unit of work that the sampler leaves out, and nothing is around.
+
+    Where it has to begin now, the half of its trace's id that was drawn to decide so, or 0.
 
     `asked(place(*request))` says what an HTTP request asks for, in two steps: the context may live longer than the
     request (see `keep`). Only what is certain, and cheap to tell, is put off: it has to be decided as it would be when
     it is read.
     """
     if recording.keeps_all or guard.debugging:
-        return None
-    half = None  # of the id of a trace that begins here: the one that samplers read
+        return 0
+    half = 0  # of the id of a trace that begins here: the one that samplers read
     header, baggage, traceparent = get(names.request), get(names.baggage), get(names.traceparent)
     if traceparent is None:
         if recording.keeps_new or baggage is not None:
-            return None
+            return 0
         if header is None:
             half = recording.random_half()
-        elif type(header) is str and header[-33:-32] == "/" and header[-32:].isalnum():
-            try:
-                half = int(header[-16:], 16)
-            except ValueError:
-                return None
         else:
-            return None
+            try:  # the browser's trace, where its id is there; whatever else can be read so makes as good a half
+                half = int(header[-16:], 16)
+            except (TypeError, ValueError):
+                half = recording.random_half()
         if half < recording.bound:
-            return None
+            return half if half > 0 else 0
     elif not _is_left_out(traceparent, get, names):
-        return None
+        return 0
     # The headers now: middleware may take them away, and a server may use their mapping again for the next request.
     came = name, kind, header, baggage, get(names.cookie), traceparent, half, asked, place, request
     return Unread({context.CAME: came})
@@ -101,10 +101,9 @@ def read(unread: Unread) -> None:
         came: Any = dict.get(unread, context.CAME)
         if came is not None:
             name, kind, *headers, half, asked, place, request = came
-            unit = incoming.unit(name, kind, *incoming.read(dict(zip(NAMES, headers)).get), {})  # noqa: B905 - no tracestate
+            ids, parent = incoming.read(dict(zip(NAMES, headers)).get)  # noqa: B905 - no tracestate
+            unit = incoming.unit(name, kind, ids, parent, {}, half=half)
             unit.span.sampled = False
-            if half is not None:  # spans below go by the same
-                unit.span.trace_id = unit.span.trace_id >> 64 << 64 | half
             unit.asked = asked(place(*request))
             if place is _kept:
                 unit.span.end()  # the request is over

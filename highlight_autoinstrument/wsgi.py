@@ -114,13 +114,13 @@ def _opened(environ: dict[str, Any], start_response: Callable[..., Any]) -> Requ
         return None
     get = environ.get
     method = get("REQUEST_METHOD", "GET")
-    inside = None
+    inside: Context | int = 0
     if not around and method != "OPTIONS":  # whose headers are for browsers to see
         inside = unread.put_off(method, spans.SERVER, get, _names or _name(), _asked, _place, environ)
     if type(inside) is unread.Unread:
         request = Request(None, inside, environ, start_response)
     else:
-        work = begin(environ)
+        work = begin(environ, inside if isinstance(inside, int) else 0)
         request = Request(work, work.context, environ, start_response)
     environ[MARK] = True
     return request
@@ -177,8 +177,8 @@ def below(root: str, template: str) -> str:
     return f"{root}/{template.removeprefix('/')}" if root else template
 
 
-def begin(environ: dict[str, Any]) -> Work:
-    """Begin the unit of work of a request."""
+def begin(environ: dict[str, Any], half: int = 0) -> Work:
+    """Begin the unit of work of a request; `half` as `unread.put_off` has it."""
     get = environ.get
     method, host, path = asked = _asked(_place(environ))
 
@@ -194,9 +194,9 @@ def begin(environ: dict[str, Any]) -> Work:
         )
 
     if spans.RECORDED:  # by the names that the settings have
-        work = incoming.begin(method, spans.SERVER, lambda name: _header(environ, name), attributes)
+        work = incoming.begin(method, spans.SERVER, lambda name: _header(environ, name), attributes, half=half)
     else:
-        work = incoming.begin(method, spans.SERVER, get, attributes, _names or _name())
+        work = incoming.begin(method, spans.SERVER, get, attributes, _names or _name(), half)
     work.unit.asked = asked
     return work
 

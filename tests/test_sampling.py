@@ -442,3 +442,16 @@ done.wait(30)
     receiver.wait(logs=1)
     receiver.settle()
     assert [(log.body, log.session) for log in receiver.logs] == [("seen", "s2")]
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-highlight-request": "s1/0123abcXYZ"}, {"cookie": "sessionID=c1"}])
+@pytest.mark.parametrize("sampler", ["traceidratio", "parentbased_traceidratio"])
+def test_the_share_of_traces_that_begin_here_is_the_one_asked_for(service, receiver, sampler, headers):
+    service = service(sampler, "0.5")
+    for _ in range(400):
+        service.get("/quiet", headers)
+    receiver.settle()
+    # Six standard deviations on either side; drawn twice, they were 100.
+    assert 140 < len(receiver.spans) < 260
+    assert len({span.trace_id for span in receiver.spans}) == len(receiver.spans)
+    assert (receiver.logs, receiver.errors) == ([], [])

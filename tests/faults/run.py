@@ -314,5 +314,5 @@ if __name__ == "__main__":
     failed = False
     for report in main(sys.argv[1:]):
         print(report, *report.noticed, *report.wrong, sep="\n  ", flush=True)
-        failed = failed or bool(report.noticed or report.wrong)
+        failed = failed or bool(report.noticed or report.wrong or not report.faults)
     sys.exit(failed)
