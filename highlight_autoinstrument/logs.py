@@ -208,7 +208,8 @@ def emit(
     record = LogRecord(level, body, attributes, time_ns=time_ns, logger=logger, code=code)
     record.is_error = is_error
     if unit is not None:
-        record.place(unit.attributes, context.ids_in(unit))
+        record.stamp = unit.attributes
+        record.trace_id, record.span_id, record.flags = context.ids_in(unit)
     elif mark is not None:
         record.place(mark.attributes, mark[:3])
     pipeline.add_log(record)

@@ -328,15 +328,18 @@ def _severity(record: LogRecord) -> bytes:
 
 def log(record: LogRecord) -> bytes:
     """A LogRecord as field 2 of ScopeLogs."""
-    body = text(_clean(record.body))
-    size = varint(len(body))
+    said = record.body
+    body = text(_rules.text(said) if type(said) is str and len(said) < _MOST_READ else _clean(said))
+    size = len(body)
+    if size < 126:
+        head = b"\x2a" + _small[size + 2] + b"\x0a" + _small[size]
+    else:
+        length = varint(size)
+        head = b"\x2a" + varint(1 + len(length) + size) + b"\x0a" + length
     content = (
         _log_head(0x09, record.time_ns, 0x59, record.observed_ns)
         + (_severities.get(record.severity_text) or _severity(record))
-        + b"\x2a"
-        + varint(1 + len(size) + len(body))
-        + b"\x0a"
-        + size
+        + head
         + body
         + _origin(record.logger, record.code)
     )

@@ -63,7 +63,7 @@ def put_off(
             except (TypeError, ValueError):
                 half = recording.random_half()
         if half < recording.bound:
-            return half if half > 0 else 0
+            return max(0, half)
     elif not _is_left_out(traceparent, get, names):
         return 0
     # The headers now: middleware may take them away, and a server may use their mapping again for the next request.

@@ -78,7 +78,7 @@ def forward(record: logging.LogRecord) -> None:
         level if type(level) is int else logs.level_of(level),
         body,
         logger=name if type(name) is str else logs.text(name or ""),
-        time_ns=logs.nanoseconds(created),
+        time_ns=int(created * 1e9) if type(created) is float and 0 < created < 1e10 else logs.nanoseconds(created),
         error=error,
         code=code,
         stack=record.stack_info,
@@ -90,7 +90,8 @@ def is_replayed(record: logging.LogRecord) -> bool:
     """Whether the record was made, and so sent, in another thread or process, and a listener hands it to a logger."""
     # Logging's own `threading`, which has told the record's thread; another agent may have unloaded it for the rest.
     threading = sys.modules["logging"].threading
-    if record.thread not in (None, threading.get_ident()):
+    thread = record.thread
+    if thread is not None and thread != threading.get_ident():
         return True
     return record.process is not None and recording.is_elsewhere(record.process)
 

@@ -194,6 +194,30 @@ def test_the_application_sees_the_same_with_the_agent_and_without(run, run_pytho
     assert extras(receiver.logs[2]) == {"two": 2}
 
 
+def test_a_filter_may_put_extras_in_place_of_what_every_record_has(run, receiver):
+    run("""
+def swap(record):
+    del record.msecs
+    record.tenant = 7
+    return True
+
+def first(record):
+    values = dict(vars(record))
+    values.pop("msecs")
+    record.__dict__.clear()
+    record.__dict__.update(tenant=8, **values)
+    return True
+
+root.addFilter(swap)
+root.warning("swapped")
+root.removeFilter(swap)
+root.addFilter(first)
+root.warning("first")
+""")
+    receiver.wait(logs=2)
+    assert [(log.body, extras(log)) for log in receiver.logs] == [("swapped", {"tenant": 7}), ("first", {"tenant": 8})]
+
+
 def test_extras_are_sent_under_names_that_mean_nothing_else_and_no_code_of_theirs_runs(run, receiver):
     done = run("""
 import datetime, decimal, enum, pathlib, uuid
