@@ -105,15 +105,21 @@ def _call(app: Callable[..., Any], scope: Any, receive: Any, send: Any) -> Any:
 def _opened(scope: dict[str, Any], send: Callable[[Message], Awaitable[None]]) -> Request | None:
     """Begin a request or a websocket; None for what is neither, or has begun already."""
     kind = scope["type"]
-    if type(kind) is Mark or kind not in ("http", "websocket"):
+    if id(kind) in _serving or kind not in ("http", "websocket"):
         return None
-    request = Request(scope, send, _handed_on(scope))
-    scope["type"] = request.mark = mark = Mark(kind)
-    mark.request = request
+    request = Request(scope, send, is_inner=dict.__len__(context.get_current()) > 0)
+    request.kind = kind
+    scope["type"] = request.mark = mark = kind[:1] + kind[1:]
+    _serving[id(mark)] = request
     return request
 
 
 _SERVED = serving(_call)
+
+# Global state: the requests that are being served, each by the identity of the text that stands as the type in its
+# scope. Copies of the scope have the same one. A key of ours, or a value of a type of ours, would be seen: applications
+# write all of a scope as JSON, compare it, and send it elsewhere.
+_serving: dict[int, Request] = {}
 
 
 @guarded
@@ -126,9 +132,9 @@ def failed(request: Request, error: BaseException) -> None:
 def closed(request: Request, scope: dict[str, Any]) -> None:
     """End a request, and have its scope be as it was."""
     mark = request.mark
-    mark.request = None  # the application may have a copy of the scope, and is not to keep the request by it
+    _serving.pop(id(mark), None)
     if scope.get("type") is mark:
-        scope["type"] = str(mark)
+        scope["type"] = request.kind
     request.close()
 
 
@@ -143,26 +149,9 @@ def _handed_on(scope: dict[str, Any]) -> Work | None:
     return incoming.Work(unit, context.snapshot())
 
 
-class Mark(str):
-    """The type in the scope of a request that the server, or a framework further out, has begun to serve.
-
-    A key of our own would be seen: applications copy a scope, send it elsewhere, and write all of it as JSON.
-    """
-
-    __slots__ = ("request",)
-    request: Request | None  # None: it is over
-
-    def __deepcopy__(self, memo: object) -> Mark:
-        return self  # what is given a copy of the scope serves the same request
-
-    def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        return str, (str(self),)
-
-
 def served(scope: Any) -> Request | None:
-    """Return the request that a scope is of, while it is being served."""
-    kind = (scope or {}).get("type")
-    return kind.request if type(kind) is Mark else None
+    """Return the request that a scope, or a copy of it, is of, while it is being served."""
+    return _serving.get(id((scope or {}).get("type")))
 
 
 def name_by_route(scope: dict[str, Any], template: str) -> None:
@@ -207,15 +196,16 @@ class Request:
         "_work",
         "context",
         "ended_ns",
+        "kind",
         "mark",
         "raised",
     )
 
-    mark: Mark
+    kind: str  # the type in the scope, as it came
+    mark: str  # the text that stands for it: the same, and this request's own
 
-    def __init__(
-        self, scope: dict[str, Any], send: Callable[[Message], Awaitable[None]], work: Work | None = None
-    ) -> None:
+    def __init__(self, scope: dict[str, Any], send: Callable[[Message], Awaitable[None]], *, is_inner: bool) -> None:
+        work = _handed_on(scope) if is_inner else None
         self._send = send
         self._handed_on = work is not None
         self._asked: tuple[str, ...] = ()
@@ -223,37 +213,40 @@ class Request:
         self.ended_ns: int | None = None
         self._handled = sys.exc_info()[1]  # what is being handled around a call in-process is not of this request
         self.raised: BaseException | None = None  # the last exception that was seen on its way out
-        headers: dict[bytes, bytes] = {}
         given = _headers(scope)
-        for name, value in given:
-            if name in _HEADERS and isinstance(value, bytes):
-                if name in headers and name in _LISTS:
-                    headers[name] += _LISTS[name] + value
-                else:
-                    headers.setdefault(name, value)
-        preflight = scope.get("method") == "OPTIONS" and b"access-control-request-method" in headers
-        inside = 0 if work is not None or preflight else _put_off(scope, headers)
+        headers = dict(given)
+        if len(headers) != len(given):
+            headers = _joined(given)
+        method = scope.get("method", "GET")
+        preflight = method == "OPTIONS" and b"access-control-request-method" in headers
+        place = method, headers.get(b"host"), scope.get("server"), scope.get("path", "")
+        inside: Context | int = 0
+        if not (is_inner or preflight):
+            came = [value if value is None else _text(value) for value in map(headers.get, _names or _named())]
+            inside = unread.put_off(method, spans.SERVER, _asked, place, *came)
         if type(inside) is unread.Unread:
             self._work = None
             self.context: Context = inside
         else:
-            self._work = work = work or begin(scope, headers, inside if isinstance(inside, int) else 0)
+            self._work = work = work or begin(scope, headers, _asked(place), inside if isinstance(inside, int) else 0)
             self.context = work.context
         if preflight and config.get().cors:
             scope["headers"], self._asked = cors.hide_bytes(given)
-            self._origin = headers.get(b"origin", b"").decode("latin-1") or None
+            self._origin = _text(headers.get(b"origin")) or None
 
     @property
     def work(self) -> Work:
         """The unit of work, which begins now if nobody has asked for it before."""
         if self._work is None:
-            self._work = incoming.Work(context.begun_in(self.context), self.context)
+            self._work = incoming.Work(unread.begun(self.context), self.context)
         return self._work
 
     async def send(self, message: Message) -> None:
         """Note what the application answers, and pass it on."""
         status = message.get("status") if isinstance(message, dict) else None
-        if self._work is not None or (isinstance(status, int) and status >= 500):  # else nobody is told
+        if self._work is not None or (
+            status is not None and isinstance(status, int) and status >= 500
+        ):  # else nobody is told
             changed = observe(self, message)
             if isinstance(changed, dict):
                 message = changed
@@ -267,8 +260,8 @@ class Request:
         if type(self.context) is not unread.Unread:
             # What runs after the answer (background tasks) belongs to the request, but does not make it longer.
             self.work.unit.span.end(self.ended_ns)
-        elif sys.getrefcount(self.context) > unread.ALONE:
-            unread.keep(self.context)
+        else:
+            unread.over(self.context)
 
     def note(self, message: Message) -> Message | None:
         """Read a message of the application's; return one to send in its place, or None."""
@@ -323,23 +316,37 @@ def _headers(scope: dict[str, Any]) -> Sequence[tuple[bytes, bytes]]:
     return read
 
 
+def _joined(given: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The headers that are read, where some come in several lines: all of a list, and the first of others."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in given:
+        if name in _HEADERS and isinstance(value, bytes):
+            if name in headers and name in _LISTS:
+                headers[name] += _LISTS[name] + value
+            else:
+                headers.setdefault(name, value)
+    return headers
+
+
+# Global state: what those headers are called here that a unit of work begins with; None before the first request.
+_names: tuple[bytes, ...] | None = None
+
+
+def _named() -> tuple[bytes, ...]:
+    global _names  # noqa: PLW0603 - once in a process
+    _names = tuple([name.encode() for name in propagation.NAMES])
+    return _names
+
+
 def _host(address: Any) -> str | None:
     """The host of a pair; one that cannot be gone through again is the application's to read."""
     return str(address[0]) if address and isinstance(address, (list, tuple)) else None
 
 
-def _put_off(scope: dict[str, Any], headers: dict[bytes, bytes]) -> Context | int:
-    """The context of a request that no span will be sent of; for others what `unread.put_off` returns."""
-    if dict.__len__(context.get_current()):
-        return 0
-    method = scope.get("method", "GET")
-    return unread.put_off(method, spans.SERVER, _getter(headers), propagation.NAMES, _asked, _place, scope, headers)
-
-
-def begin(scope: dict[str, Any], headers: dict[bytes, bytes], half: int = 0) -> Work:
+def begin(scope: dict[str, Any], headers: dict[bytes, bytes], asked: Asked, half: int) -> Work:
     """Begin the unit of work of a request or a websocket; `half` as `unread.put_off` has it."""
     get = _getter(headers)
-    method, host, path = asked = _asked(_place(scope, headers))
+    method, host, path = asked
 
     def attributes() -> dict[str, Any]:
         query = scope.get("query_string")
@@ -360,17 +367,17 @@ def begin(scope: dict[str, Any], headers: dict[bytes, bytes], half: int = 0) -> 
 
 def _getter(headers: dict[bytes, bytes]) -> Callable[[str], str | None]:
     def get(name: str) -> str | None:
-        value = headers.get(name.encode())
-        return None if value is None else value.decode("latin-1")
+        return _text(headers.get(name.encode()))
 
     return get
 
 
-def _place(scope: dict[str, Any], headers: dict[bytes, bytes]) -> tuple[str, bytes | None, Any, str]:
-    return scope.get("method", "GET"), headers.get(b"host"), scope.get("server"), scope.get("path", "")
+def _text(value: Any) -> str | None:
+    """A header's value; None for what is none."""
+    return value.decode("latin-1") if isinstance(value, bytes) else None
 
 
 def _asked(place: tuple[str, bytes | None, Any, str]) -> Asked:
     """Method, host and path; a websocket begins with a GET."""
     method, host, server, path = place
-    return method, (host.decode("latin-1") if host else _host(server)) or "", path
+    return method, _text(host) or _host(server) or "", path

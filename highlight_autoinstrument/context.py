@@ -196,10 +196,12 @@ def without_unit(context: Context) -> Context:
     return otel.Context({key: value for key, value in context.items() if key not in _OURS})
 
 
-def fill(context: Context, unit: Unit) -> None:
-    """Put a unit of work into a context that is there already, unless another thread has."""
+def fill(context: Context, unit: Unit) -> Unit:
+    """Put a unit of work into a context that is there already, unless another thread has; return the one there."""
     first: Any = dict.setdefault(context, _KEY, unit)
     dict.setdefault(context, _SPAN_KEY, first.span)
+    filled: Unit = first
+    return filled
 
 
 def reading() -> Context:

@@ -94,8 +94,11 @@ def broken(part: str, error: BaseException) -> None:
 def exhausted(error: BaseException) -> bool:
     """Whether the application's stack or memory is used up: no failure of ours, and the next time all is well again.
 
-    A recursion that goes on and on in what we ourselves called is a failure.
+    A recursion that goes on and on in what we ourselves called is a failure. What a signal's handler of the
+    application's has raised, wherever the signal came, is raised again: it is on its way to the application.
     """
+    if _is_of_a_signal(error):
+        raise error
     kind = type(error)
     if not issubclass(kind, RecursionError):
         return issubclass(kind, MemoryError)
@@ -105,6 +108,28 @@ def exhausted(error: BaseException) -> bool:
         frames += 1
         traceback = traceback.tb_next
     return frames < _MOST_OWN_FRAMES
+
+
+def _is_of_a_signal(error: BaseException) -> bool:
+    """Whether a handler of signals is among the frames that an exception came through."""
+    import _signal  # type: ignore[import-not-found]  # the module `signal` loads `enum`
+
+    if "signal" not in sys.modules:
+        return False  # nobody has set one
+    handlers = set()
+    for number in range(1, _signal.NSIG):
+        try:
+            handler = _signal.getsignal(number)
+        except ValueError:  # none of this system's
+            continue
+        function = getattr(handler, "__func__", handler)  # of a bound method
+        handlers.add(getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None))
+    traceback = _get_traceback(error)
+    while traceback is not None:
+        if traceback.tb_frame.f_code in handlers:
+            return True
+        traceback = traceback.tb_next
+    return False
 
 
 def summary(error: BaseException) -> str:

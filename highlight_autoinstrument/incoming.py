@@ -77,10 +77,13 @@ def begin(
 
 
 def read(
-    get: Callable[[str], str | None], names: Names = NAMES
+    get: Callable[[str], str | None], names: Names = NAMES, now_ms: int = 0
 ) -> tuple[HighlightRequest | None, tuple[int, int, int] | None]:
-    """The ids of what came in, and trace id, span id and flags of what it continues."""
-    ids = propagation.extract(get, names=names)
+    """The ids of what came in, and trace id, span id and flags of what it continues.
+
+    `now_ms` is the Unix time when it came; 0: now.
+    """
+    ids = propagation.extract(get, (lambda: now_ms), names) if now_ms else propagation.extract(get, names=names)
     parent = get(names.traceparent)
     return ids, None if parent is None else propagation.parse_traceparent(parent)
 
@@ -196,7 +199,8 @@ def _base(outside: Context) -> Context:
 
 
 def _as_trace_id(request_id: str) -> int:
-    if len(request_id) != 32 or not request_id.isalnum():  # int() reads signs, spaces and underscores as well
+    # int() reads signs, spaces, underscores and 0x as well.
+    if len(request_id) != 32 or not request_id.isalnum() or request_id[1] in "xX":
         return 0
     try:
         return int(request_id, 16)

@@ -6,6 +6,8 @@ its headers when it is looked into, by us or by whoever uses OpenTelemetry's fun
 
 from __future__ import annotations
 
+import os
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel
@@ -18,11 +20,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import SpanKind
 
-    from .context import Asked
-    from .propagation import Names
-
-
-ALONE = 2  # how many references there are to what one attribute holds, while they are counted
+    from .context import Asked, Unit
 
 
 class Unread(otel.Context):
@@ -34,84 +32,114 @@ class Unread(otel.Context):
 def put_off(
     name: str,
     kind: SpanKind,
-    get: Callable[[str], Any],
-    names: Names,
     asked: Callable[[Any], Asked],
-    place: Callable[..., Any],
-    *request: Any,
+    place: tuple[Any, ...],
+    header: str | None,
+    baggage: str | None,
+    cookie: str | None,
+    traceparent: str | None,
+    tracestate: str | None,
 ) -> Unread | int:
     """The context of a unit of work that the sampler leaves out, and nothing is around.
 
     Where it has to begin now, the half of its trace's id that was drawn to decide so, or 0.
 
-    `asked(place(*request))` says what an HTTP request asks for, in two steps: the context may live longer than the
-    request (see `keep`). Only what is certain, and cheap to tell, is put off: it has to be decided as it would be when
-    it is read.
+    `asked(place)` says what an HTTP request asks for. Only what is certain, and cheap to tell, is put off: it has to be
+    decided as it would be when it is read. All of it is given now: middleware may take headers away or write another
+    path, and a server may use its mapping again for the next request.
     """
     if recording.keeps_all or guard.debugging:
         return 0
     half = 0  # of the id of a trace that begins here: the one that samplers read
-    header, baggage, traceparent = get(names.request), get(names.baggage), get(names.traceparent)
     if traceparent is None:
         if recording.keeps_new or baggage is not None:
             return 0
         if header is None:
             half = recording.random_half()
-        else:
-            try:  # the browser's trace, where its id is there; whatever else can be read so makes as good a half
-                half = int(header[-16:], 16)
-            except (TypeError, ValueError):
+        elif type(header) is str:
+            first = header if "," not in header else header.partition(",")[0].rstrip()
+            slash = first.find("/")
+            size = len(first) - slash - 1 if slash >= 0 else 0
+            if size > 32:  # may hold a trace's id, in one of the forms that are read as well
+                return 0
+            try:
+                half = int(first[-16:], 16) if size == 32 else recording.random_half()
+            except ValueError:  # no trace's id
                 half = recording.random_half()
+        else:
+            return 0
         if half < recording.bound:
             return max(0, half)
-    elif not _is_left_out(traceparent, get, names):
+    elif not _is_left_out(traceparent, tracestate):
         return 0
-    # The headers now: middleware may take them away, and a server may use their mapping again for the next request.
-    came = name, kind, header, baggage, get(names.cookie), traceparent, half, asked, place, request
-    return Unread({context.CAME: came})
+    now_ns = time_ns() if cookie is not None else 0  # how old a session in a cookie is
+    return Unread({context.CAME: [name, kind, asked, place, half, now_ns, False, header, baggage, cookie, traceparent]})
 
 
-def keep(unread: Unread) -> None:
-    """Copy what the context of a request that is over needs of it, for whoever has the context still."""
-    came: Any = dict.get(unread, context.CAME)
-    if came is not None:
-        *first, asked, place, request = came
-        dict.__setitem__(unread, context.CAME, (*first, asked, _kept, (place(*request),)))
-        if type(unread) is not Unread:  # another thread has looked into it meanwhile
-            dict.pop(unread, context.CAME, None)
+_OVER = 6  # where it is noted that the request is over
 
 
-def _kept(place: Any) -> Any:
-    return place
-
-
-def _is_left_out(traceparent: Any, get: Callable[[str], Any], names: Names) -> bool:
+def _is_left_out(traceparent: Any, tracestate: str | None) -> bool:
     """Whether the sampler leaves out the trace that is continued."""
     # The last digit alone says it of nearly all that are sent.
     if type(traceparent) is not str or (recording.by_parent and traceparent[-1:] in "13579bdf"):
         return False
     parent = propagation.parse_traceparent(traceparent)
     # What another vendor's tool says of its sample is told by the state.
-    return parent is not None and get(names.tracestate) is None and not recording.sample(parent[2], parent[0])
+    return parent is not None and tracestate is None and not recording.sample(parent[2], parent[0])
+
+
+def over(unread: Unread) -> None:
+    """Note that the request is over: whoever has its context still may look into it, and does not begin it again."""
+    came: Any = dict.get(unread, context.CAME)
+    if came is not None:
+        came[_OVER] = True
+    if dict.__len__(unread) != 1:  # another thread has looked into it meanwhile, and may not have seen that
+        unit: Any = dict.get(unread, context.IN_UNIT[1])
+        if unit is not None:
+            unit.span.end()
+
+
+def begun(inside: otel.Context) -> Unit:
+    """The unit of work of a context, which begins now if nobody has asked for it before."""
+    if type(inside) is Unread:
+        _begin(inside)
+    return context.begun_in(inside)
 
 
 def read(unread: Unread) -> None:
-    """Begin the unit of work, and put it into its context; whichever thread does so first has begun it."""
+    """Begin the unit of work, and put it into its context; the next one who looks tries again where that fails."""
     try:
-        came: Any = dict.get(unread, context.CAME)
-        if came is not None:
-            name, kind, *headers, half, asked, place, request = came
-            ids, parent = incoming.read(dict(zip(NAMES, headers)).get)  # noqa: B905 - no tracestate
-            unit = incoming.unit(name, kind, ids, parent, {}, half=half)
-            unit.span.sampled = False
-            unit.asked = asked(place(*request))
-            if place is _kept:
-                unit.span.end()  # the request is over
-            context.fill(unread, unit)
+        _begin(unread)
     except Exception as error:  # noqa: BLE001 - the guard, for those whom the application calls
         guard.broken("a unit of work", error)
+
+
+def _begin(unread: Unread) -> None:
+    """The same, unguarded. Threads may do so at once: the first to have one puts it there."""
+    came: Any = dict.get(unread, context.CAME)
+    if came is not None:
+        name, kind, asked, place, half, now_ns, _, *headers = came
+        ids, parent = incoming.read(dict(zip(NAMES, headers)).get, now_ms=now_ns // 1_000_000)  # noqa: B905 - no tracestate
+        unit = incoming.unit(name, kind, ids, parent, {}, half=half)
+        unit.span.sampled = False
+        unit.asked = asked(place)
+        if context.fill(unread, unit) is not unit or came[_OVER]:
+            unit.span.end()
+        dict.pop(unread, context.CAME, None)
+    # Last: who finds it a usual one goes through it.
     unread.__class__ = otel.Context  # type: ignore[assignment]  # has the same layout
-    dict.pop(unread, context.CAME, None)
+
+
+def _read_current() -> None:
+    """Before a fork: the request goes on in both processes, and is to be the same one."""
+    inside = context.get_current()
+    if type(inside) is Unread:
+        read(inside)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_read_current)
 
 
 def _read_before(name: str) -> Callable[..., Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from sys import getrefcount
 
 from . import active, config, guard
 from .later import context, cors, errors, incoming, propagation, spans, unread
@@ -114,13 +113,14 @@ def _opened(environ: dict[str, Any], start_response: Callable[..., Any]) -> Requ
         return None
     get = environ.get
     method = get("REQUEST_METHOD", "GET")
+    place = method, get("HTTP_HOST") or get("SERVER_NAME", ""), get("SCRIPT_NAME", ""), get("PATH_INFO", "")
     inside: Context | int = 0
     if not around and method != "OPTIONS":  # whose headers are for browsers to see
-        inside = unread.put_off(method, spans.SERVER, get, _names or _name(), _asked, _place, environ)
+        inside = unread.put_off(method, spans.SERVER, _asked, place, *map(get, _names or _name()))
     if type(inside) is unread.Unread:
         request = Request(None, inside, environ, start_response)
     else:
-        work = begin(environ, inside if isinstance(inside, int) else 0)
+        work = begin(environ, _asked(place), inside if isinstance(inside, int) else 0)
         request = Request(work, work.context, environ, start_response)
     environ[MARK] = True
     return request
@@ -177,10 +177,10 @@ def below(root: str, template: str) -> str:
     return f"{root}/{template.removeprefix('/')}" if root else template
 
 
-def begin(environ: dict[str, Any], half: int = 0) -> Work:
+def begin(environ: dict[str, Any], asked: Asked, half: int) -> Work:
     """Begin the unit of work of a request; `half` as `unread.put_off` has it."""
     get = environ.get
-    method, host, path = asked = _asked(_place(environ))
+    method, host, path = asked
 
     def attributes() -> dict[str, Any]:
         return spans.http_server(
@@ -199,12 +199,6 @@ def begin(environ: dict[str, Any], half: int = 0) -> Work:
         work = incoming.begin(method, spans.SERVER, get, attributes, _names or _name(), half)
     work.unit.asked = asked
     return work
-
-
-def _place(environ: dict[str, Any]) -> tuple[str, ...]:
-    get = environ.get
-    host = get("HTTP_HOST") or get("SERVER_NAME", "")
-    return get("REQUEST_METHOD", "GET"), host, get("SCRIPT_NAME", ""), get("PATH_INFO", "")
 
 
 def _asked(place: tuple[str, ...]) -> Asked:
@@ -276,7 +270,7 @@ class Request:
     def work(self) -> Work:
         """The unit of work, which begins now if nobody has asked for it before."""
         if self._work is None:
-            self._work = incoming.Work(context.begun_in(self.context), self.context)
+            self._work = incoming.Work(unread.begun(self.context), self.context)
         return self._work
 
     def _hide_ours(self) -> None:
@@ -294,6 +288,8 @@ class Request:
             changed = self.note(status, headers, *exc_info)
             if isinstance(changed, list):
                 headers = changed
+        if not exc_info:  # the usual call: a quicker one
+            return self._start_response(status, headers)
         return self._start_response(status, headers, *exc_info)
 
     @guarded
@@ -326,8 +322,8 @@ class Request:
             self._environ.pop(MARK, None)
             if type(self.context) is not unread.Unread:
                 self.work.unit.span.end(self.ended_ns)
-            elif getrefcount(self.context) > unread.ALONE:
-                unread.keep(self.context)
+            else:
+                unread.over(self.context)
         except Exception as error:  # noqa: BLE001 - the guard, for those whom servers and the interpreter call
             guard.broken("a request", error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from importlib.metadata import version
 
 import pytest
@@ -197,7 +198,7 @@ async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         return await plain(scope, receive, send)
     shown = {{name: value for name, value in copy.deepcopy(scope).items() if name not in ("client", "server")}}
-    kind = type(pickle.loads(pickle.dumps(scope["type"]))).__name__
+    kind = type(scope["type"]).__name__ + type(pickle.loads(pickle.dumps(scope["type"]))).__name__
     body = json.dumps([kind, repr(sorted(shown)), shown], default=written).encode()
     await send({{"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]}})
     await send({{"type": "http.response.body", "body": body}})
@@ -470,3 +471,40 @@ def test_a_status_that_is_no_number_does_not_end_the_observing_of_others(run_ser
 
     receiver.wait(spans=2)
     assert [span.attributes.get("http.status_code") for span in receiver.spans] == [None, 503]
+
+
+LEAVING = """
+import asyncio, traceback
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+async def endpoint(request):
+    raise request.app.state.error
+
+app = Starlette(routes=[Route("/", endpoint)])
+
+async def receive():
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+async def send(message):
+    pass
+
+async def ask(error):
+    app.state.error = error
+    scope = {"type": "http", "method": "GET", "path": "/", "root_path": "", "query_string": b"", "headers": []}
+    try:
+        await app(scope, receive, send)
+    except BaseException as raised:
+        print(type(raised).__name__, [frame.name for frame in traceback.extract_tb(raised.__traceback__)])
+
+for error in (ValueError("left"), asyncio.CancelledError("left"), SystemExit("left")):
+    asyncio.run(ask(error))
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 puts frames back")
+def test_what_leaves_an_endpoint_has_no_frame_of_ours(run_python, receiver):
+    agent, bare = (run_python(LEAVING, under_agent=on).stdout for on in (True, False))
+    assert agent == bare
+    assert bare.count("endpoint") == 3
+    receiver.wait(spans=3)

@@ -7,6 +7,7 @@ import functools
 import gc
 import inspect
 import pickle
+import signal
 import sys
 import types
 import weakref
@@ -431,6 +432,31 @@ def test_a_hook_around_another_agents_wrapper_leaves_it_its_instance(library):
     assert of.plain("u") == ("u", "PUT", (), 1, {})
     assert seen == [(of, "u")]
     assert wrapped == [of]
+
+
+def test_what_a_signals_handler_raises_within_a_hook_is_the_applications(library, quiet):
+    class TooLateError(Exception):
+        pass
+
+    def late(*_):
+        raise TooLateError
+
+    def hook(call):
+        signal.raise_signal(signal.SIGUSR1)
+        yield
+
+    patching.wrap(library, "plain", hook)
+    callback = patching.guarded(lambda: signal.raise_signal(signal.SIGUSR1))
+    before = signal.signal(signal.SIGUSR1, late)
+    try:
+        for _ in range(2):  # and does not switch it off
+            with pytest.raises(TooLateError):
+                library().plain("u")
+            with pytest.raises(TooLateError):
+                callback()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert quiet == []
 
 
 def test_a_replacement_keeps_the_functions_looks(library):

@@ -10,7 +10,9 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -28,7 +30,9 @@ from highlight_autoinstrument import (
     messaging,
     otlp,
     outgoing,
+    recording,
     spans,
+    unread,
     wsgi,
 )
 from tests.support.records import decode_logs
@@ -119,7 +123,7 @@ def test_any_metadata_of_a_grpc_call(metadata):
 def test_any_headers_of_an_asgi_request(headers, query, path):
     scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "headers": headers}
     before = repr(scope)
-    request = asgi.Request(scope, send=None)
+    request = asgi.Request(scope, send=None, is_inner=False)
     check_what_goes_out(request.work)
     assert repr(scope) == before
 
@@ -130,8 +134,67 @@ def test_any_environ_of_a_wsgi_request(headers, path, query):
     environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
     environ |= {"REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": query}
     before = dict(environ)
-    check_what_goes_out(wsgi.begin(environ))
+    request = wsgi._opened(environ, start_response=None)
+    check_what_goes_out(request.work)
+    request.end()
     assert environ == before
+
+
+@contextmanager
+def sampling(**attributes):
+    """The sampler that leaves out everything, or what differs from it."""
+    with ExitStack() as stack:
+        for name, value in {
+            "keeps_all": False,
+            "keeps_new": False,
+            "bound": 0,
+            "by_parent": False,
+            **attributes,
+        }.items():
+            stack.enter_context(mock.patch.object(recording, name, value))
+        yield
+
+
+TRACES = st.integers(min_value=1, max_value=(1 << 128) - 1).map("{:032x}".format)
+FORMS = st.sampled_from(
+    ["s1/{}", "s1/{}, s2/{}", "s1/{} ,x", " s1 / {} ", "{}", "/{}", "s1/{}/{}", "a,s1/{}", "null/{}"]
+)
+IDS = st.one_of(TRACES, TRACES.map(str.upper), st.text("0123456789abcdefxX_+- ", max_size=34), TEXTS)
+CAME = st.fixed_dictionaries(
+    {},
+    optional={
+        "x-highlight-request": st.builds(lambda form, one, two: form.format(one, two), FORMS, IDS, IDS),
+        "cookie": st.one_of(TEXTS, st.builds("sessionID={}".format, IDS)),
+        "traceparent": st.one_of(TEXTS, st.builds("00-{}-00000000000000ab-0{}".format, TRACES, st.integers(0, 3))),
+        "tracestate": TEXTS,
+        "host": TEXTS,
+    },
+)
+
+
+@PROFILE
+@given(CAME, TEXTS, st.booleans())
+def test_a_request_that_is_put_off_is_the_one_that_it_would_have_been(came, path, by_parent):
+    environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in came.items()}
+    environ |= {"REQUEST_METHOD": "GET", "SERVER_NAME": "here", "PATH_INFO": path}
+    with sampling(by_parent=by_parent):
+        late = wsgi._opened(dict(environ), start_response=None).work.unit
+        with mock.patch.object(unread, "put_off", return_value=0):
+            early = wsgi._opened(dict(environ), start_response=None).work.unit
+    assert (late.ids, late.trace_id, late.asked) == (early.ids, early.trace_id, early.asked)
+    assert (late.span.parent_id, late.span.sampled) == (early.span.parent_id, early.span.sampled)
+    if early.span.parent_id or (early.ids and early.trace_id == f"{early.span.trace_id:032x}"):
+        assert late.span.trace_id == early.span.trace_id
+
+
+@PROFILE
+@given(CAME, TRACES)
+def test_what_is_put_off_is_what_the_sampler_leaves_out(came, bound):
+    environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in came.items()}
+    with sampling(bound=int(bound[16:], 16)):
+        request = wsgi._opened({"REQUEST_METHOD": "GET", **environ}, start_response=None)
+        span = request.work.unit.span
+        assert span.sampled == recording.sample(None, span.trace_id)
 
 
 # What is raised

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 
 import pytest
 
@@ -328,7 +329,9 @@ def test_the_parent_decides_where_there_is_one(service, receiver):
     assert [of(log) for log in receiver.logs] == [("seen", "s1", PARENT, PARENT)] * 4
 
 
-@pytest.mark.parametrize("request_id", [ODD_ID, f"-{REQUEST_ID[1:]}", f"+{REQUEST_ID[1:]}", f"{'_'.join('0' * 16)}1"])
+@pytest.mark.parametrize(
+    "request_id", [ODD_ID, f"0x{'1' * 30}", f"-{REQUEST_ID[1:]}", f"+{REQUEST_ID[1:]}", f"{'_'.join('0' * 16)}1"]
+)
 def test_an_id_that_is_a_number_in_another_way_is_no_trace(service, receiver, request_id):
     service = service("always_on")
     service.get("/log", {"x-highlight-request": f"s1/{request_id}"})
@@ -337,6 +340,7 @@ def test_an_id_that_is_a_number_in_another_way_is_no_trace(service, receiver, re
     assert [(log.body, log.session, log.highlight_trace) for log in receiver.logs] == [("seen", "s1", request_id)]
     (span,) = receiver.spans
     assert (span.session, span.highlight_trace, len(span.trace_id)) == ("s1", request_id, 32)
+    assert request_id[2:] not in span.trace_id
 
 
 @pytest.mark.parametrize("sampler", ["parentbased_traceidratio", "traceidratio"])
@@ -455,3 +459,246 @@ def test_the_share_of_traces_that_begin_here_is_the_one_asked_for(service, recei
     assert 140 < len(receiver.spans) < 260
     assert len({span.trace_id for span in receiver.spans}) == len(receiver.spans)
     assert (receiver.logs, receiver.errors) == ([], [])
+
+
+@pytest.mark.parametrize("form", ["s1/{}", "s1/{}, s1/{other}", "s1/{} , s1/{other}", "s1/{}/{other}", "s1/ {}"])
+@pytest.mark.parametrize("sampler", ["traceidratio", "parentbased_traceidratio"])
+def test_a_browsers_trace_is_sampled_by_its_own_id(service, receiver, sampler, form):
+    numbers = random.Random(form)
+    ids = [f"{numbers.getrandbits(128):032x}" for _ in range(40)]
+    kept = {trace for trace in ids if int(trace[16:], 16) < 1 << 63}
+    service = service(sampler, "0.5")
+    for trace in ids:
+        other = f"{numbers.getrandbits(128):032x}"
+        service.get("/log", {"x-highlight-request": form.format(trace, other=other)})
+
+    receiver.wait(spans=len(kept), logs=40)
+    receiver.settle()
+    assert sorted(span.trace_id for span in receiver.spans) == sorted(kept)
+    assert [of(log) for log in receiver.logs] == [("seen", "s1", trace, trace) for trace in ids]
+
+
+# As the ordinary request, whose baggage is read when it comes, the one that is put off.
+IN_PROCESS = """
+import logging
+from flask import Flask
+from opentelemetry import context, trace
+from werkzeug.test import create_environ
+
+log = logging.getLogger("shop")
+log.propagate = False
+log.addHandler(logging.NullHandler())
+app = Flask(__name__)
+app.logger.disabled = True
+framework = app.wsgi_app
+
+def ask(path, **headers):
+    environ = create_environ(path, base_url="http://shop.example", headers=headers)
+    try:
+        return b"".join(app(environ, lambda status, headers, *_: None))
+    except KeyError:
+        pass
+
+S1 = {"x-highlight-request": "s1/" + "f" * 32}
+S2 = {"x-highlight-request": "s2/" + "e" * 32}
+"""
+
+
+@pytest.fixture
+def in_process(run_python, receiver):
+    def run(program, **env):
+        done = run_python(IN_PROCESS + program, env={"OTEL_TRACES_SAMPLER": "always_off", **env})
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        receiver.settle()
+        assert receiver.spans == []
+        return done.stdout
+
+    return run
+
+
+def test_a_request_that_is_looked_into_with_the_last_of_the_stack_is_begun_later(in_process, receiver):
+    in_process("""
+import sys
+
+def go(depth):
+    if depth: return go(depth - 1)
+    trace.get_current_span()
+
+def serve(environ, start_response):
+    try: go(int(environ["PATH_INFO"][1:]))
+    except RecursionError: pass
+    log.warning("after")
+    raise KeyError("left")
+
+app.wsgi_app = serve
+limit = sys.getrecursionlimit()
+for depth in range(limit - 60, limit):
+    ask(f"/{depth}", **S1)
+""")
+    assert [(log.body, log.session) for log in receiver.logs] == [("after", "s1"), ("KeyError: 'left'", "s1")] * 60
+    assert [(error.message, error.session) for error in receiver.errors] == [("'left'", "s1")] * 60
+
+
+def test_a_time_limit_of_the_applications_reaches_it_wherever_its_signal_comes(in_process, receiver):
+    said = in_process(
+        """
+import signal, sys, time
+
+class TooLate(Exception): pass
+
+def late(*_): raise TooLate
+
+signal.signal(signal.SIGALRM, late)
+places, stopped = [], 0
+
+def at_each_place(frame, event, argument):  # of ours, while a request is looked into, one after another
+    if event == "call" and "highlight_autoinstrument" in frame.f_code.co_filename:
+        frame.f_trace_opcodes = False
+        return count
+    return None
+
+def count(frame, event, argument):
+    global left
+    if event == "line":
+        left -= 1
+        if left == 0:
+            sys.settrace(None)
+            signal.raise_signal(signal.SIGALRM)
+    return count
+
+def serve(environ, start_response):
+    global stopped
+    try:
+        sys.settrace(at_each_place)
+        trace.get_current_span()
+        sys.settrace(None)
+    except TooLate:
+        stopped += 1
+    log.warning("after")
+    raise KeyError("left")
+
+app.wsgi_app = serve
+tries = 0
+while True:
+    tries += 1
+    left = tries
+    ask("/", **S1)
+    sys.settrace(None)
+    if left > 0:  # there are no more places
+        break
+print(tries > 30, stopped == tries - 1)
+""",
+        HIGHLIGHT_RAISE_ERRORS="false",
+    )
+    assert said == "True True\n"
+    tries = len(receiver.errors)
+    assert tries > 30
+    assert [(log.body, log.session) for log in receiver.logs] == [("after", "s1"), ("KeyError: 'left'", "s1")] * tries
+    assert [(error.message, error.session) for error in receiver.errors] == [("'left'", "s1")] * tries
+
+
+def test_a_request_that_ends_while_a_thread_looks_into_it_is_over(in_process, receiver):
+    in_process("""
+import _thread, threading
+from highlight_autoinstrument import incoming
+
+began, go, done = threading.Event(), threading.Event(), threading.Event()
+plain = incoming.unit
+
+def slow(*args, **options):
+    unit = plain(*args, **options)
+    if not began.is_set():
+        began.set()
+        go.wait(30)
+    return unit
+
+incoming.unit = slow
+
+def job(inside):
+    context.attach(inside)
+    trace.get_current_span()
+    ask("/", **S2)
+    done.set()
+
+def serve(environ, start_response):
+    if not began.is_set():
+        _thread.start_new_thread(job, (context.get_current(),))
+        began.wait(30)
+    else:
+        log.warning("in the second")
+    start_response("200 OK", [])
+    return [b"fine"]
+
+app.wsgi_app = serve
+ask("/", **S1)
+go.set()
+done.wait(30)
+""")
+    assert [(log.body, log.session) for log in receiver.logs] == [("in the second", "s2")]
+
+
+def test_what_a_request_asks_for_is_what_it_asked_for_when_it_came(in_process, receiver):
+    in_process("""
+other = Flask("other")
+
+@other.get("/b")
+def inner():
+    log.warning("inside")
+    return "fine"
+
+@app.get("/b")
+def outer():
+    other.test_client().get("/b", base_url="http://shop.example", headers=S2)
+    return "fine"
+
+def rewriting(environ, start_response):
+    environ["PATH_INFO"] = "/b"
+    return framework(environ, start_response)
+
+app.wsgi_app = rewriting
+ask("/a", **S1)
+""")
+    assert [(log.body, log.session) for log in receiver.logs] == [("inside", "s2")]
+
+
+def test_a_session_is_as_old_as_it_was_when_the_request_came(in_process, receiver):
+    in_process("""
+import json, time, urllib.parse
+
+now = time.time_ns
+data = urllib.parse.quote(json.dumps({"sessionSecureID": "abc", "lastPushTime": now() // 10**6}))
+
+@app.get("/")
+def stream():
+    def chunks():
+        yield "a quarter of an hour"
+        time.time_ns = lambda: now() + 16 * 60 * 10**9
+        log.warning("late")
+    return app.response_class(chunks())
+
+ask("/", cookie="sessionData_abc=" + data)
+""")
+    assert [(log.body, log.session) for log in receiver.logs] == [("late", "abc")]
+
+
+def test_a_request_is_the_same_one_in_both_processes_of_a_fork(in_process, receiver):
+    in_process("""
+import os
+
+@app.get("/")
+def fork():
+    child = os.fork()
+    if child == 0:
+        log.warning("child")
+        from highlight_autoinstrument import flush
+        flush(10)
+        os._exit(0)
+    os.waitpid(child, 0)
+    log.warning("parent")
+    return "fine"
+
+ask("/", cookie="sessionID=c1")
+""")
+    child, parent = receiver.logs
+    assert [(log.body, log.session) for log in (child, parent)] == [("child", "c1"), ("parent", "c1")]
+    assert (child.trace_id, child.span_id) == (parent.trace_id, parent.span_id)

@@ -51,15 +51,15 @@ def watching(call: Callable[..., Any]) -> Callable[..., Any]:
 
         async def watched_send(message: Any) -> None:
             status = message.get("status") if isinstance(message, dict) else None
-            if isinstance(status, int) and status >= 500:
+            if status is not None and isinstance(status, int) and status >= 500:
                 note(request, message)
             await send(message)
 
         try:
             return await call(self, scope, receive, send if request is None else watched_send)
-        except Exception as error:
+        except BaseException as error:
             hide_frame(error, __file__)
-            if type(request) is asgi.Request:
+            if type(request) is asgi.Request and isinstance(error, Exception):
                 request.raised = error
             raise
 
