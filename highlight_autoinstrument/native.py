@@ -1,21 +1,27 @@
-"""Threads, locks and sockets of the operating system, also where gevent or eventlet has put its own in their place.
+"""Threads, locks, sockets and files of the operating system, also where others stand in the modules that have them.
 
-A greenlet would send only while the application lets it, in a thread whose loop may never run again; and at exit, where
-a signal's handler may be running in the very loop, waiting for it is impossible.
+gevent and eventlet put their own there. A greenlet would send only while the application lets it, in a thread whose
+loop may never run again; and at exit, where a signal's handler may be running in the very loop, waiting for it is
+impossible. An application's tests put theirs there for a while, in which our thread is at work.
 """
 
 from __future__ import annotations
 
 import _socket
 import _thread
+import os
 import socket
 import sys
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
+
+# What `os` has when this is loaded.
+system: Any = SimpleNamespace(**vars(os))
 
 
 def allocate_lock() -> Any:

@@ -11,7 +11,6 @@ where an application's thread shall wait for nobody.
 
 from __future__ import annotations
 
-import os
 from binascii import crc32
 from errno import EACCES, ENOSPC
 from itertools import count
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from . import guard, loading, native
 from .leftovers import SUFFIX
+from .native import system
 
 try:
     import fcntl
@@ -28,6 +28,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator
 
 MOST_BYTES = 4_000_000  # of one file, before what is settled, or else the oldest, is taken out
@@ -136,7 +137,7 @@ class Spool:
     def release(self) -> None:
         """Let go of the file, as in a child that has inherited it: the lock is its parent's."""
         if self._is_open():
-            os.close(self._file)
+            system.close(self._file)
             self._file = -1
 
     def _is_open(self) -> bool:
@@ -144,7 +145,7 @@ class Spool:
         if self._file < 0:
             return False
         try:
-            if os.path.samestat(os.fstat(self._file), self._stat):
+            if system.path.samestat(system.fstat(self._file), self._stat):
                 return True
         except OSError:
             pass
@@ -153,9 +154,9 @@ class Spool:
 
     def _open(self, folder: str) -> bool:
         try:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            system.makedirs(folder, mode=0o700, exist_ok=True)
             _check(folder)
-            self._path = os.path.join(folder, f"{time_ns():x}-{os.getpid()}-{next(_numbers)}{SUFFIX}")
+            self._path = system.path.join(folder, f"{time_ns():x}-{system.getpid()}-{next(_numbers)}{SUFFIX}")
             self._replace(self._head)
         except OSError as error:
             self._failed(error)
@@ -167,17 +168,19 @@ class Spool:
         """Put a new file in the place of the one that is there: whole and locked before it has its name."""
         fresh = self._path + ".new"
         with loading.Held():  # a child would inherit a file that nobody knows of
-            file = os.open(fresh, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            file = system.open(
+                fresh, system.O_RDWR | system.O_APPEND | system.O_CREAT | system.O_EXCL | system.O_CLOEXEC, 0o600
+            )
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _write(file, content)
-                os.rename(fresh, self._path)
+                system.rename(fresh, self._path)
             except BaseException:
-                os.close(file)
+                system.close(file)
                 _unlink(fresh)
                 raise
             self.release()
-            self._file, self._stat = file, os.fstat(file)
+            self._file, self._stat = file, system.fstat(file)
             self._size = len(content)
 
     def _append(self, frame: bytes) -> bool:
@@ -185,14 +188,14 @@ class Spool:
             _write(self._file, frame)
         except OSError as error:
             self._failed(error)
-            os.ftruncate(self._file, self._size)
+            system.ftruncate(self._file, self._size)
             return False
         self._size += len(frame)
         return True
 
     def _truncate(self, size: int) -> None:
         if self._size != size:
-            os.ftruncate(self._file, size)
+            system.ftruncate(self._file, size)
             self._size = size
 
     def _make_room(self) -> None:
@@ -221,10 +224,10 @@ class Spool:
         if self._folder is None:
             return []
         try:
-            names = sorted(name for name in os.listdir(self._folder) if name.endswith(SUFFIX))
+            names = sorted(name for name in system.listdir(self._folder) if name.endswith(SUFFIX))
         except OSError:
             return []
-        found = [orphan for name in names if (orphan := _adopt(os.path.join(self._folder, name))) is not None]
+        found = [orphan for name in names if (orphan := _adopt(system.path.join(self._folder, name))) is not None]
         size = 0
         for number, orphan in enumerate(reversed(found)):
             size += orphan.size
@@ -239,7 +242,7 @@ class Orphan:
     def __init__(self, path: str, file: int) -> None:
         self._path = path
         self._file = file
-        self.size = os.fstat(file).st_size
+        self.size = system.fstat(file).st_size
         self.head: tuple[bytes, ...] = ()
         self.exports = 0  # in how many of them the messages go; once all have arrived, the file goes
         found: dict[str, bytes] = {}
@@ -272,50 +275,51 @@ class Orphan:
     def release(self) -> None:
         """Leave the file to others."""
         if self._file >= 0:
-            os.close(self._file)
+            system.close(self._file)
             self._file = -1
 
 
 def _adopt(path: str) -> Orphan | None:
     """Lock a file that nobody else has locked; None if there is no such file, or nothing in it."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        file = system.open(path, system.O_RDONLY | system.O_CLOEXEC | system.O_NOFOLLOW)
     except OSError:
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        found = os.fstat(file)
+        found = system.fstat(file)
         # Meanwhile another process may have sent and removed it, or its owner has written it anew.
-        if found.st_uid == os.geteuid() and os.path.samestat(found, os.lstat(path)):
+        if found.st_uid == system.geteuid() and system.path.samestat(found, system.lstat(path)):
             orphan = Orphan(path, file)
             if orphan.messages and len(orphan.head) == 2:
                 return orphan
             _unlink(path)
     except OSError:
         pass
-    os.close(file)
+    system.close(file)
     return None
 
 
 def _check(folder: str) -> None:
     """Raise if others can put files into a folder of ours."""
-    found = os.lstat(folder)
-    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+    found = system.lstat(folder)
+    if found.st_uid != system.geteuid() or found.st_mode & 0o022:
         raise PermissionError(EACCES, "others can write there")
 
 
 def _write(file: int, content: bytes) -> None:
-    if os.write(file, content) != len(content):
+    if system.write(file, content) != len(content):
         raise OSError(ENOSPC, "no space left for all of it")
 
 
 def _read(file: int) -> bytes:
-    size = min(os.fstat(file).st_size, 3 * MOST_BYTES)
-    return os.pread(file, size, 0)
+    size = min(system.fstat(file).st_size, 3 * MOST_BYTES)
+    content: bytes = system.pread(file, size, 0)
+    return content
 
 
 def _unlink(path: str) -> None:
     try:
-        os.unlink(path)
+        system.unlink(path)
     except OSError:
         pass

@@ -254,6 +254,34 @@ def test_where_it_is(receiver, tmp_path, env, place):
     assert [path.name.rpartition("-")[0] for path in (tmp_path / place).iterdir()] == ["program"]
 
 
+EXCHANGED = """
+import logging, os
+from highlight_autoinstrument import flush
+
+def failing(*args, **kwargs):
+    raise AttributeError(args)
+
+logging.error("before", exc_info=LookupError("before"))
+names = ("close", "fstat", "ftruncate", "listdir", "lstat", "open", "pread", "rename", "unlink", "write")
+kept = {name: getattr(os, name) for name in names}
+for name in names:
+    setattr(os, name, failing)
+logging.error("meanwhile", exc_info=LookupError("meanwhile"))
+done = flush(20)
+for name, function in kept.items():
+    setattr(os, name, function)
+print(done)
+"""
+
+
+def test_an_application_may_have_others_in_place_of_the_systems_functions_for_a_while(receiver, tmp_path):
+    program = run_program(EXCHANGED, endpoint=receiver.url, folder=tmp_path)
+    assert program.stdout == "True\n"
+    assert said(program) == []
+    assert seen(receiver) == [("LookupError", "before", None), ("LookupError", "meanwhile", None)]
+    assert left(tmp_path) == []
+
+
 AFTER = """
 import logging
 logging.error("first", exc_info=LookupError("one"))

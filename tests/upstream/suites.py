@@ -181,6 +181,13 @@ SUITES = {
         "hypothesis pymongo pyro4 boto3 urllib3 setuptools<81",
         command="pytest t/unit --ignore=t/unit/transport/test_azurestoragequeues.py --ignore=t/unit/transport/test_gcpubsub.py",
         remove="kombu",
+        excused={
+            "t/unit/transport/virtual/test_base.py::t.unit.transport.virtual.test_base.test_QoS::"
+            f"test_restore_unacked_once_dumps_message_body[{compression}]": "it compares all headers of a message; one that "
+            "a test before it has got from a SimpleQueue that it never closes is worked on until the garbage collector "
+            "takes the queue, and what is sent meanwhile has its trace"
+            for compression in ("None", "gzip")
+        },
     ),
     "rq": Suite(
         "rq==3.0.0",
