@@ -353,7 +353,10 @@ def replace(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable
         guard.debug(f"{part}: not patched, this version has no such function")
     elif getattr(found, "__highlight__", None) is not make:
         function = _bound(found) if isinstance(owner, type) and type(found) not in _TAKE_THE_INSTANCE else found
-        wrapper = functools.update_wrapper(make(function), found)
+        made = make(function)
+        if type(made) is not FunctionType:
+            raise TypeError(made)  # before it becomes the library's
+        wrapper = functools.update_wrapper(made, found)
         wrapper.__highlight__ = make  # type: ignore[attr-defined]
         setattr(owner, name, wrapper)
         guard.debug(f"{part}: patched")

@@ -8,14 +8,18 @@ runs all parts with all kinds of faults, and prints how many they were; the test
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from queue import Queue
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -252,6 +256,7 @@ class Starter:
         return status, str(plain(out.read_text())), str(plain(without_ours(err.read_text())))
 
     def parts(self) -> dict[str, Any]:
+        """The parts that are at work at a start and an end."""
         found: dict[str, Any] = {}
         for end in ("return", "raise"):
             file = self._folder / "seen"
@@ -259,45 +264,56 @@ class Starter:
             found.update(json.loads(file.read_text()))
         return {name: told for name, told in sorted(found.items()) if is_part(name, told["file"], told["line"])}
 
-    def run(self, *, everything: bool) -> Report:
-        report = Report("start and end")
-        expected = {end: self(agent=False, END=end) for end in self.ENDS}
-        for end in self.ENDS:
-            found = self(agent=True, END=end)
-            if found != expected[end]:
-                report.noticed.append(f"nothing: {found}, not {expected[end]}")
-        parts = self.parts()
-        report.parts = len(parts)
-        if not everything:
-            parts = {name: told for name, told in parts.items() if crc32(name.encode()) % 4 == 0}
-        for place, (name, told) in enumerate(parts.items()):
-            wanted = kinds(name, told["kind"], KINDS)
-            faults = [(kind, end) for kind in wanted for end in self.ENDS]
-            if not everything:
-                faults = [(wanted[place % len(wanted)], self.ENDS[place // 3 % 4])]
-            for kind, end in faults:
-                report.faults += 1
-                found = self(agent=True, END=end, HIGHLIGHT_FAULTS_SET=f"{name} {kind}")
-                if found != expected[end]:
-                    report.noticed.append(f"{name} {kind} {end}: {found}, not {expected[end]}")
-        exporters = [name for name, told in parts.items() if told["exporter"]]
-        for name in exporters if everything else exporters[::5]:
-            report.hangs += 1
-            began = time.monotonic()
-            found = self(agent=True, END="return", HIGHLIGHT_FAULTS_SET=f"{name} hang", HIGHLIGHT_FAULTS_HANG="20")
-            seconds = time.monotonic() - began
-            if found != expected["return"] or seconds > 2 + QUICK_SECONDS:
-                report.noticed.append(f"{name} hang: {found} after {seconds:.1f} s")
-        return report
-
 
 def run_starter(folder: Path, *, everything: bool = False) -> Report:
+    """Begin and end programs with faults in them, several at a time where it is all of them."""
     receiver = Receiver()
+    report = Report("start and end")
+    free: Queue[Starter] = Queue()
     try:
-        with Starter(folder, receiver) as starter:
-            return starter.run(everything=everything)
+        with ExitStack() as stack:
+            for number in range(os.cpu_count() or 1 if everything else 1):
+                place = folder / str(number)
+                place.mkdir()
+                free.put(stack.enter_context(Starter(place, receiver)))
+            starter = free.get()
+            expected = {end: starter(agent=False, END=end) for end in Starter.ENDS}
+            parts = starter.parts()
+            free.put(starter)
+            report.parts = len(parts)
+
+            def start(fault: str, end: str, most_seconds: float | None = None, **env: str) -> None:
+                starter = free.get()
+                began = time.monotonic()
+                try:
+                    found = starter(agent=True, END=end, HIGHLIGHT_FAULTS_SET=fault, **env)
+                finally:
+                    seconds = time.monotonic() - began
+                    free.put(starter)
+                if found != expected[end] or (most_seconds is not None and seconds > most_seconds):
+                    report.noticed.append(f"{fault} {end}: {found}, not {expected[end]}, after {seconds:.1f} s")
+
+            with ThreadPoolExecutor(free.qsize()) as pool:
+                jobs = [pool.submit(start, "", end) for end in Starter.ENDS]
+                if not everything:
+                    parts = {name: told for name, told in parts.items() if crc32(name.encode()) % 4 == 0}
+                for place, (name, told) in enumerate(parts.items()):
+                    wanted = kinds(name, told["kind"], KINDS)
+                    faults = [(kind, end) for kind in wanted for end in Starter.ENDS]
+                    if not everything:
+                        faults = [(wanted[place % len(wanted)], Starter.ENDS[place // 3 % 4])]
+                    report.faults += len(faults)
+                    jobs += [pool.submit(start, f"{name} {kind}", end) for kind, end in faults]
+                exporters = [name for name, told in parts.items() if told["exporter"]]
+                for name in exporters if everything else exporters[::5]:
+                    report.hangs += 1
+                    hanging = {"HIGHLIGHT_FAULTS_HANG": "20"}
+                    jobs.append(pool.submit(start, f"{name} hang", "return", 2 + QUICK_SECONDS, **hanging))
+                for job in jobs:
+                    job.result()
     finally:
         receiver.close()
+    return report
 
 
 def main(names: list[str]) -> Iterator[Report]:

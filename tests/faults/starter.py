@@ -6,6 +6,7 @@ process' exit status. What the program does stands below.
 
 # ruff: noqa: E402, LOG015 - a program, whose beginning is the fork
 
+import _signal
 import gzip  # noqa: F401 - what the agent loads as well, once for all
 import json
 import os
@@ -17,6 +18,7 @@ import opentelemetry.context
 import opentelemetry.trace  # noqa: F401
 
 TEMPLATE, INJECT = sys.argv[1:]
+MOST_SECONDS = 60
 
 for line in sys.stdin:
     order = json.loads(line)
@@ -28,6 +30,7 @@ for line in sys.stdin:
 else:
     os._exit(0)
 
+_signal.alarm(MOST_SECONDS)  # what hangs ends by it, with a status that it has not otherwise
 for number, name in ((1, "out"), (2, "err")):
     descriptor = os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, number)
