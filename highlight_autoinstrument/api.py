@@ -377,8 +377,7 @@ class _OpenTrace:
                 if error is not None:
                     work.fail(error)
             finally:
-                work.detach(token)
-                work.unit.span.end()
+                work.leave(token)
 
         self._close = close
         self.span = work.unit.span

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from weakref import ref
 
 from . import active, config
 from .later import context, cors, errors, incoming, propagation, spans, unread
@@ -80,16 +81,22 @@ def serving(call: Callable[..., Any]) -> Callable[..., Any]:
             except BaseException as error:
                 hide_frame(error, __file__)
                 raise
-        token = context.attach(request.context)
         try:
-            return await call(self, scope, receive, request.send, *more)
-        except BaseException as error:
-            hide_frame(error, __file__)
-            failed(request, error)
-            raise
+            token = context.attach(request.context)
+            try:
+                return await call(self, scope, receive, request.send, *more)
+            except BaseException as error:
+                hide_frame(error, __file__)
+                failed(request, error)
+                raise
+            finally:
+                if token is not None:
+                    try:
+                        context.reset(token)  # in place, as in wsgi.py
+                    except context.NOT_HERE:
+                        pass
         finally:
-            context.detach(token)
-            closed(request, scope)
+            closed(request, scope)  # whatever a signal's handler raises in between
 
     return __call__
 
@@ -105,12 +112,12 @@ def _call(app: Callable[..., Any], scope: Any, receive: Any, send: Any) -> Any:
 def _opened(scope: dict[str, Any], send: Callable[[Message], Awaitable[None]]) -> Request | None:
     """Begin a request or a websocket; None for what is neither, or has begun already."""
     kind = scope["type"]
-    if id(kind) in _serving or kind not in ("http", "websocket"):
+    if kind not in ("http", "websocket") or (id(kind) in _serving and served(scope) is not None):
         return None
     request = Request(scope, send, is_inner=dict.__len__(context.get_current()) > 0)
     request.kind = kind
     scope["type"] = request.mark = mark = kind[:1] + kind[1:]
-    _serving[id(mark)] = request
+    _serving[id(mark)] = ref(request)
     return request
 
 
@@ -118,8 +125,9 @@ _SERVED = serving(_call)
 
 # Global state: the requests that are being served, each by the identity of the text that stands as the type in its
 # scope. Copies of the scope have the same one. A key of ours, or a value of a type of ours, would be seen: applications
-# write all of a scope as JSON, compare it, and send it elsewhere.
-_serving: dict[int, Request] = {}
+# write all of a scope as JSON, compare it, and send it elsewhere. Held by the call alone: one that is never ended, in a
+# task of a loop that was, goes with that.
+_serving: dict[int, ref[Request]] = {}
 
 
 @guarded
@@ -151,7 +159,10 @@ def _handed_on(scope: dict[str, Any]) -> Work | None:
 
 def served(scope: Any) -> Request | None:
     """Return the request that a scope, or a copy of it, is of, while it is being served."""
-    return _serving.get(id((scope or {}).get("type")))
+    kind = (scope or {}).get("type")
+    found = _serving.get(id(kind))
+    request = found() if found is not None else None
+    return request if request is not None and request.mark is kind else None
 
 
 def name_by_route(scope: dict[str, Any], template: str) -> None:
@@ -188,6 +199,7 @@ class Request:
     """A request that is being answered."""
 
     __slots__ = (
+        "__weakref__",
         "_asked",
         "_handed_on",
         "_handled",

@@ -90,8 +90,7 @@ def invoke(request: Any, answer: Callable[[Any], Any] | None = None) -> Generato
         work.fail(error)
         raise
     finally:
-        work.detach(token)
-        work.unit.span.end()
+        work.leave(token)
 
 
 def fail(error: BaseException) -> Generator[None, Any, None]:

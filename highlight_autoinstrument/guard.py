@@ -89,6 +89,8 @@ def broken(part: str, error: BaseException) -> None:
     except RecursionError as deeper:
         if deeper is error:
             raise
+    finally:
+        del error  # as in exhausted()
 
 
 def exhausted(error: BaseException) -> bool:
@@ -97,11 +99,16 @@ def exhausted(error: BaseException) -> bool:
     A recursion that goes on and on in what we ourselves called is a failure. What a signal's handler of the
     application's has raised, wherever the signal came, is raised again: it is on its way to the application.
     """
-    if _is_of_a_signal(error):
-        raise error
     kind = type(error)
+    if issubclass(kind, MemoryError):
+        return True
     if not issubclass(kind, RecursionError):
-        return issubclass(kind, MemoryError)
+        try:
+            if is_of_a_signal(error):
+                raise error
+        finally:
+            del error  # whose traceback has this frame
+        return False
     frames = 0
     traceback = _get_traceback(error)
     while traceback is not None:
@@ -110,24 +117,21 @@ def exhausted(error: BaseException) -> bool:
     return frames < _MOST_OWN_FRAMES
 
 
-def _is_of_a_signal(error: BaseException) -> bool:
-    """Whether a handler of signals is among the frames that an exception came through."""
-    import _signal  # type: ignore[import-not-found]  # the module `signal` loads `enum`
-
-    if "signal" not in sys.modules:
-        return False  # nobody has set one
-    handlers = set()
-    for number in range(1, _signal.NSIG):
-        try:
-            handler = _signal.getsignal(number)
-        except ValueError:  # none of this system's
-            continue
-        function = getattr(handler, "__func__", handler)  # of a bound method
-        handlers.add(getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None))
+def is_of_a_signal(error: BaseException) -> bool:
+    """Whether an exception came through a handler of signals: one is called with the frame that it interrupts."""
     traceback = _get_traceback(error)
+    caller = None
     while traceback is not None:
-        if traceback.tb_frame.f_code in handlers:
-            return True
+        frame = traceback.tb_frame
+        code = frame.f_code
+        if caller is not None and "highlight_autoinstrument" not in code.co_filename:
+            names = code.co_varnames[: code.co_argcount + bool(code.co_flags & 4)]  # and that of `*args`
+            values = frame.f_locals
+            for name in names:
+                value = values.get(name)
+                if value is caller or (type(value) is tuple and any(each is caller for each in value)):
+                    return True
+        caller = frame
         traceback = traceback.tb_next
     return False
 
@@ -138,7 +142,9 @@ def summary(error: BaseException) -> str:
         text = " ".join(str(error).split())[:300]
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001 - a __str__ that raises
+    except BaseException as failure:  # a __str__ that raises
+        if is_of_a_signal(failure):
+            raise
         text = ""
     name = _get_name(type(error))
     return f"{name}: {text}" if text else name

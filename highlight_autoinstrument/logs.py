@@ -10,7 +10,7 @@ from itertools import islice
 from time import time_ns as now_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import active, config, context, errors, messaging, pipeline
+from . import active, config, context, errors, guard, messaging, pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -323,7 +323,9 @@ def _named(value: Any, kind: type) -> str:
             return str.__str__(str(value))[:MAX_CHARACTERS]
         except KeyboardInterrupt:
             raise
-        except BaseException:  # noqa: BLE001 - the application's __str__
+        except BaseException as failure:  # the application's __str__
+            if guard.is_of_a_signal(failure):
+                raise
             return f"<{name}>"
     return f"<{module}.{name}>" if type(module) is str else f"<{name}>"
 

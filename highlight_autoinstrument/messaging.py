@@ -113,8 +113,7 @@ class Processing:
         except Exception as failure:  # noqa: BLE001 - the guard
             guard.broken("a message", failure)
         finally:  # the next message is another's
-            self.work.detach(self._token)
-            self.work.unit.span.end()
+            self.work.leave(self._token)
 
 
 def process(

@@ -87,16 +87,19 @@ class Switch:
         self.on = True
 
     def fail(self, error: BaseException) -> None:
-        """Switch off and say so."""
-        if guard.exhausted(error):
-            return
-        self.on = False
-        integration = self.hook.__module__.rpartition(".")[2]
-        guard.failed(
-            self.part,
-            error,
-            f"the application runs on without it (HIGHLIGHT_DISABLED_INTEGRATIONS={integration} silences this)",
-        )
+        """Switch off and say so; what is no failure of ours is left to `guard.exhausted`."""
+        try:
+            if guard.exhausted(error):
+                return
+            self.on = False
+            integration = self.hook.__module__.rpartition(".")[2]
+            guard.failed(
+                self.part,
+                error,
+                f"the application runs on without it (HIGHLIGHT_DISABLED_INTEGRATIONS={integration} silences this)",
+            )
+        finally:
+            del error  # whose traceback may have this frame
 
     def enter(
         self, parameters: dict[str, int], args: tuple[Any, ...], kwargs: dict[str, Any], instance: Any = _MISSING

@@ -110,8 +110,10 @@ class Piece:
         if error is not None and errors.is_error(error):
             # No error yet: the application may catch it and try again.
             self.span.fail(errors.type_name(error))
-        context.detach(self._token)
-        self.span.end()
+        try:
+            context.detach(self._token)
+        finally:
+            self.span.end()
 
 
 class Nothing:

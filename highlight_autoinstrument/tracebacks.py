@@ -12,6 +12,8 @@ from collections import deque
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from . import guard
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import CodeType, TracebackType
@@ -179,7 +181,9 @@ def _message(error: BaseException) -> str:
         text = _head(str(error))
     except KeyboardInterrupt:
         raise
-    except BaseException as failure:  # noqa: BLE001 - strangers' code: it raises what it likes
+    except BaseException as failure:  # strangers' code: it raises what it likes
+        if guard.is_of_a_signal(failure):
+            raise
         text = f"(no text: __str__ raised {type_name(failure)})"
     notes = attribute(error, "__notes__")
     if type(notes) is list or type(notes) is tuple:
@@ -201,7 +205,9 @@ def attribute(error: BaseException, name: str) -> object:
         return getattr(error, name, None)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001 - as in _message
+    except BaseException as failure:  # as in _message
+        if guard.is_of_a_signal(failure):
+            raise
         return None
 
 

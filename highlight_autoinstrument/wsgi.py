@@ -71,31 +71,36 @@ def serving(call: Callable[..., Any], answer: Callable[[Body], Any] | None = Non
             except BaseException as error:
                 hide_frame(error, __file__)
                 raise
-        token = context.set_current(request.context)
         try:
-            body = call(self, environ, request.start_response)
-        except BaseException as error:
-            hide_frame(error, __file__)
-            failed(request, error, 500)
-            request.end()
-            raise
-        finally:
-            context.detach(token)
-        try:
-            answered = _answered(request, environ, body, answer)
-        except Exception as error:  # noqa: BLE001 - the guard
-            answered = body
+            token = context.set_current(request.context)
             try:
-                switch.fail(error)
-            except RecursionError as deeper:
-                if deeper is error:
-                    raise
+                body = call(self, environ, request.start_response)
+            except BaseException as error:
+                hide_frame(error, __file__)
+                failed(request, error, 500)
+                raise
+            finally:
+                try:
+                    context.reset(token)  # in place: a signal's handler runs where a function of Python's begins
+                except context.NOT_HERE:
+                    pass
+            answered = _answered(request, environ, body, answer, switch)
+        except BaseException:
+            request.end()  # whatever comes in between
+            raise
         try:
             return answered
         finally:
             del body, answered  # what keeps the call's frame keeps this one: see patching.py
 
     return __call__
+
+
+def _close(body: Any) -> None:
+    """Close an application's body, as its server would have."""
+    close = getattr(body, "close", None)
+    if close is not None:
+        close()
 
 
 def _call(app: Callable[..., Any], environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
@@ -126,15 +131,32 @@ def _opened(environ: dict[str, Any], start_response: Callable[..., Any]) -> Requ
     return request
 
 
-def _answered(request: Request, environ: dict[str, Any], body: Any, answer: Callable[[Body], Any] | None = None) -> Any:
+def _answered(
+    request: Request,
+    environ: dict[str, Any],
+    body: Any,
+    answer: Callable[[Body], Any] | None,
+    switch: Switch,
+) -> Any:
     """What goes to the server in place of an answer's body, which may be made only while it is sent."""
-    wrapper = environ.get("wsgi.file_wrapper")
-    is_whole = _judge(body) if type(body) is _known else isinstance(body, (list, tuple))
-    if is_whole or (wrapper is not None and _is_file(wrapper, body)):
-        request.end()
+    try:
+        wrapper = environ.get("wsgi.file_wrapper")
+        is_whole = _judge(body) if type(body) is _known else isinstance(body, (list, tuple))
+        if is_whole or (wrapper is not None and _is_file(wrapper, body)):
+            request.end()
+            return body
+        served = SizedBody(body, request) if hasattr(body, "__len__") else Body(body, request)
+        return served if answer is None else answer(served)
+    except BaseException as error:  # noqa: BLE001 - the guard
+        try:
+            if not isinstance(error, Exception):
+                raise
+            switch.fail(error)
+        except BaseException as deeper:
+            if deeper is error or not isinstance(deeper, RecursionError):
+                _close(body)  # a signal's handler's, or the stack is used up: nobody gets it
+                raise
         return body
-    served = SizedBody(body, request) if hasattr(body, "__len__") else Body(body, request)
-    return served if answer is None else answer(served)
 
 
 _SERVED = serving(_call)
@@ -381,8 +403,12 @@ class Body:
             failed(request, error)
             raise
         finally:
-            context.detach(token)
-            request.end()
+            try:
+                context.reset(token)
+            except context.NOT_HERE:
+                pass
+            finally:
+                request.end()
 
     def let_go(self) -> Held | None:
         """Leave the body to whoever it is for; None where it has been closed. What is returned ends the request."""
@@ -419,8 +445,13 @@ class Held:
             failed(request, error)
             raise
         finally:
-            context.detach(token)
-            request.end()
+            try:
+                if token is not None:
+                    context.reset(token)
+            except context.NOT_HERE:
+                pass
+            finally:
+                request.end()
 
     def __del__(self) -> None:
         if self._request is not None:

@@ -124,8 +124,7 @@ def serving(method: Callable[[Any], Awaitable[None]], name: str, metadata: Any) 
             hide_frame(error, __file__)
             raise
         finally:
-            work.detach(token)
-            work.unit.span.end()
+            work.leave(token)
 
     return serve
 

@@ -159,5 +159,4 @@ def serve_connection(call: Call) -> Generator[None, Any, None]:
         work.fail(error)
         raise
     finally:
-        work.detach(token)
-        work.unit.span.end()
+        work.leave(token)
