@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
 from tests.servers.wsgi_applications import GUNICORN
 from tests.support.receiver import Misbehaviour
+from tests.support.services import wait_until
 from tests.test_export import authority, tls, tls_receiver  # noqa: F401 - fixtures
 
 WORK = """
@@ -139,8 +142,25 @@ def test_an_exception_that_ends_a_greenlet_is_an_error_with_the_session(serve, r
     ]
 
 
+def at_rest(pid, seconds=0.3):
+    """A condition: the process has done nothing for so long."""
+    last = [None, 0.0]
+
+    def condition():
+        used = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]  # by it, in user mode and kernel
+        if used != last[0]:
+            last[:] = used, time.monotonic()
+        return time.monotonic() - last[1] > seconds
+
+    return condition
+
+
 def stop(service, number):
-    """Stop a server as people do: gevent's loop, also without us, may miss a SIGINT that comes as it goes to sleep."""
+    """Stop a server as people do: gevent's loop, also without us, may miss a SIGINT that comes as it goes to sleep.
+
+    What it raises in the greenlet of a connection that is being closed ends eventlet's with another status.
+    """
+    wait_until(at_rest(service.process.pid))
     for _ in range(5):
         if service.process.poll() is None:
             service.process.send_signal(number)
