@@ -377,7 +377,10 @@ class _OpenTrace:
                 if error is not None:
                     work.fail(error)
             finally:
-                work.leave(token)
+                try:
+                    work.detach(token)
+                finally:
+                    work.unit.span.end()
 
         self._close = close
         self.span = work.unit.span

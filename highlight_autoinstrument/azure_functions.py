@@ -90,7 +90,10 @@ def invoke(request: Any, answer: Callable[[Any], Any] | None = None) -> Generato
         work.fail(error)
         raise
     finally:
-        work.leave(token)
+        try:
+            work.detach(token)
+        finally:
+            work.unit.span.end()
 
 
 def fail(error: BaseException) -> Generator[None, Any, None]:

@@ -38,13 +38,6 @@ class Work:
 
     detach = staticmethod(context.detach)
 
-    def leave(self, token: object) -> None:
-        """Detach it, and end its span, whatever a signal's handler raises in between."""
-        try:
-            context.detach(token)
-        finally:
-            self.unit.span.end()
-
     def fail(self, error: BaseException) -> None:
         """Report an exception that left the work, and mark its span as failed; what is no error is neither."""
         if errors.is_error(error):

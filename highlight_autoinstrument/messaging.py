@@ -113,7 +113,13 @@ class Processing:
         except Exception as failure:  # noqa: BLE001 - the guard
             guard.broken("a message", failure)
         finally:  # the next message is another's
-            self.work.leave(self._token)
+            try:
+                if self._token is not None:
+                    context.reset(self._token)  # in place: a time limit's signal may come where a function begins
+            except context.NOT_HERE:
+                pass
+            finally:
+                self.work.unit.span.end()
 
 
 def process(

@@ -124,7 +124,10 @@ def serving(method: Callable[[Any], Awaitable[None]], name: str, metadata: Any) 
             hide_frame(error, __file__)
             raise
         finally:
-            work.leave(token)
+            try:
+                work.detach(token)
+            finally:
+                work.unit.span.end()
 
     return serve
 

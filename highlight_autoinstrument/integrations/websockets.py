@@ -159,4 +159,7 @@ def serve_connection(call: Call) -> Generator[None, Any, None]:
         work.fail(error)
         raise
     finally:
-        work.leave(token)
+        try:
+            work.detach(token)
+        finally:
+            work.unit.span.end()
