@@ -25,6 +25,7 @@ DEMO = ROOT / "examples" / "demo"
 INJECT = HERE / "inject"
 PACKAGE = ROOT / "highlight_autoinstrument"
 
+PAGE = "http://localhost:3000"  # whose scripts call the applications
 FIRST = 100_001  # the number of an order that is there for one time alone
 
 
@@ -53,13 +54,18 @@ def get(service: Service, path: str, number: int) -> bytes:
     return re.sub(rb"\r\n[Dd]ate: [^\r]*", b"", service.raw(line.encode()))
 
 
-def post(service: Service, path: str, body: bytes, number: int) -> bytes:
+def post(service: Service, path: str, body: bytes, number: int, kind: str = "text/plain") -> bytes:
     line = f"POST {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n{headers(number)}\r\n"
-    line += f"Content-Length: {len(body)}\r\n\r\n"
+    line += f"Origin: {PAGE}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     return re.sub(rb"\r\n[Dd]ate: [^\r]*", b"", service.raw(line.encode() + body))
 
 
 def ask_shop(service: Service, number: int) -> list[object]:
+    orders = [json.dumps({"item": item}).encode() for item in (7, number)]
+    return [post(service, "/orders", order, number, "application/json") for order in orders]
+
+
+def ask_aiohttp(service: Service, number: int) -> list[object]:
     return [get(service, "/orders/7", number), get(service, f"/orders/{number}", number)]
 
 
@@ -122,7 +128,7 @@ ALL = [
     Application("stock", "uvicorn stock:app --port {port} --log-level warning", ask_stock, path=DEMO),
     Application("django", f"python {APPS / 'django_app.py'}", ask_django),
     Application("starlette", "uvicorn starlette_app:app --port {port} --log-level warning", ask_starlette),
-    Application("aiohttp", f"python {APPS / 'aiohttp_app.py'}", ask_shop),
+    Application("aiohttp", f"python {APPS / 'aiohttp_app.py'}", ask_aiohttp),
     Application("grpc", f"python {APPS / 'grpc_app.py'}", ask_grpc),
     Application("worker", f"python {APPS / 'worker.py'}", ask_worker),
 ]

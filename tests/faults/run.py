@@ -29,6 +29,7 @@ from tests.faults.applications import (
     FIRST,
     INJECT,
     PACKAGE,
+    PAGE,
     Application,
     Control,
     Output,
@@ -171,7 +172,7 @@ def run(application: Application, folder: Path, *, everything: bool = False) -> 
     try:
         if application.name == "shop":
             beside = ALL[1].start(folder / "beside", bare=True, env=BARE)
-            application.env |= {"STOCK_URL": beside.url, "PAGE_URLS": "http://localhost:3000"}
+            application.env |= {"STOCK_URL": beside.url, "PAGE_URLS": PAGE}
         with running(application, folder / "bare", bare=True, env=BARE) as service:
             output = Output(service)
             application.ask(service, FIRST)
