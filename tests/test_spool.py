@@ -275,7 +275,7 @@ print(done)
 
 
 def test_an_application_may_have_others_in_place_of_the_systems_functions_for_a_while(receiver, tmp_path):
-    program = run_program(EXCHANGED, endpoint=receiver.url, folder=tmp_path)
+    program = run_program(EXCHANGED, endpoint=receiver.url, folder=tmp_path, measured=False)
     assert program.stdout == "True\n"
     assert said(program) == []
     assert seen(receiver) == [("LookupError", "before", None), ("LookupError", "meanwhile", None)]
