@@ -125,7 +125,8 @@ def is_of_a_signal(error: BaseException) -> bool:
         frame = traceback.tb_frame
         code = frame.f_code
         if caller is not None and "highlight_autoinstrument" not in code.co_filename:
-            names = code.co_varnames[: code.co_argcount + bool(code.co_flags & 4)]  # and that of `*args`
+            # All parameters, and `*args`, which comes after those that are given by name.
+            names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4)]
             values = frame.f_locals
             for name in names:
                 value = values.get(name)

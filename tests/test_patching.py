@@ -438,8 +438,8 @@ def test_what_a_signals_handler_raises_within_a_hook_is_the_applications(library
     class TooLateError(Exception):
         pass
 
-    def late(*_):
-        raise TooLateError
+    def late(*_, reason="the time is up"):
+        raise TooLateError(reason)
 
     def hook(call):
         signal.raise_signal(signal.SIGUSR1)
